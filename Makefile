@@ -1,0 +1,45 @@
+# `make demo` and `make test` need Python 3.11 and pip, nothing else: both set themselves up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_DIR ?= runs/bbc_minilm
+
+# Every version is pinned in constraints.txt, so that the same commit gives the same environment.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check chaos bench clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "setting up $(VENV) (a minute or two)"
+	$(PIP) torch -e '.[demo]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "setting up $(VENV) for the tests (a minute or two)"
+	$(PIP) torch -e '.[test]'
+	@touch $@ $(VENV)/.demo
+
+# A real sweep on a real model and real text on this machine; repeated, it resumes.
+demo: $(VENV)/.demo
+	@if [ -d $(RUN_DIR) ]; then \
+	  $(BIN)/lmopt resume $(RUN_DIR) --wait && $(BIN)/lmopt pareto $(RUN_DIR); \
+	else \
+	  $(BIN)/lmopt submit sweeps/configs/bbc_minilm.yaml --on local --wait --run-dir $(RUN_DIR); \
+	fi
+
+# Lint, types, the import rule, then all tests; the cluster tests bring up a private Slurm.
+test: $(VENV)/.test check
+	@$(BIN)/python -m slurm.devcluster install || true
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,0 +1,1 @@
+"""Results: table, Pareto front, uncertainty, figures, report."""

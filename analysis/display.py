@@ -1,0 +1,76 @@
+"""How a column of the results is shown to people: its label, unit and scale, and its numbers."""
+
+import re
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.schema import COLUMNS
+
+_UNITS = {column.name: column.unit for column in COLUMNS} | {"size_share": "share"}
+_SHOWN = {  # unit of the column -> (unit shown, factor, decimals)
+    "share": ("%", 100.0, 1),
+    "difference of shares": ("points", 100.0, 1),
+    "bytes": ("MB", 1e-6, 1),
+    "×": ("×", 1.0, 1),
+    "ms": ("ms", 1.0, 2),
+    "s": ("s", 1.0, 0),
+    "nats": ("nats", 1.0, 3),
+}
+_LABELS = {
+    "accuracy": "accuracy",
+    "accuracy_drop": "drop",
+    "macro_f1": "macro F1",
+    "size_bytes": "model size",
+    "folder_bytes": "folder size",
+    "size_share": "size",
+    "latency_p50_ms": "median latency",
+    "latency_p90_ms": "latency, 90th percentile",
+    "speedup": "speed-up over the fp32 teacher",
+    "speedup_vs_16": "speed-up over the 16-bit teacher",
+}
+
+
+@dataclass(frozen=True)
+class Display:
+    """`factor` times the column's value is in `unit`; ratios, bytes and times read best in logs."""
+
+    label: str
+    unit: str
+    factor: float
+    decimals: int
+    log: bool
+
+    @property
+    def axis_label(self) -> str:
+        """Label with unit, first letter capital."""
+        label = self.label[0].upper() + self.label[1:]
+        return f"{label} ({self.unit})" if self.unit else label
+
+
+def display_of(name: str) -> Display:
+    """How the column `name` is shown; an unknown one by its name, as it is."""
+    source = _UNITS.get(name, "s" if name.startswith("seconds_") else "")
+    unit, factor, decimals = _SHOWN.get(source, ("", 1.0, 3))
+    return Display(_label(name), unit, factor, decimals, log=source in {"bytes", "×", "ms", "s"})
+
+
+def _label(name: str) -> str:
+    stem, *split = re.split(r"_(validation|test)$", name)[:2]
+    batch = re.search(r"_b(\d+)", stem)
+    stem = re.sub(r"_b\d+", "", stem)
+    label = _LABELS.get(stem, stem.removeprefix("param_").replace("_", " "))
+    return " ".join([*split, label]) + (f", batch {batch[1]}" if batch else "")
+
+
+def format_value(name: str, value: object, error: object = None) -> str:
+    """The number as text: "4.0 %", "9.7×", with its error "87.9 ± 0.5", an absent one "–"."""
+    if value is None or pd.isna(value):  # type: ignore[call-overload]
+        return "–"
+    shown = display_of(name)
+    if isinstance(value, str | bool) or not shown.unit:
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+    number = f"{float(value) * shown.factor:.{shown.decimals}f}"  # type: ignore[arg-type]
+    if error is not None and not pd.isna(error):  # type: ignore[call-overload]
+        return f"{number} ± {float(error) * shown.factor:.{shown.decimals}f}"  # type: ignore[arg-type]
+    return number + {"%": " %", "×": "×"}.get(shown.unit, "")

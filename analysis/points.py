@@ -1,0 +1,104 @@
+"""What a figure shows of the rows: points in the units shown, their bars, names and limits."""
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.display import display_of
+from analysis.pareto import front_mask
+from analysis.selection import (
+    best_combination,
+    candidates,
+    front_rows,
+    objective_values,
+    quality_objective,
+    reported,
+)
+
+BEST = "best combination"
+BITS = (32, 16, 8, 4, 3, 2, 0)  # 0: unknown
+_WINDOW_POINTS = 15.0  # what is further under the best than this is drawn at the lower edge
+_Z95 = 1.96
+
+
+def figure_points(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
+    """The completed models with what is drawn of them: `y`, its bar, `bits`, `label`, `on_front`.
+
+    `y` is the reported quality in the units shown.
+    """
+    quality = quality_objective(objectives)
+    models = candidates(rows).reset_index(drop=True)
+    best, _ = best_combination(rows, objectives)
+    column = reported(quality, rows)
+    label = models["method"].where(models["kind"].eq("reference"))
+    label = label.mask(models["trial"].isin(best["trial"]), BEST).replace("baseline", "teacher")
+    return models.assign(
+        y=_shown(models, column),
+        y_bar=_Z95 * _standard_error(models, column) * display_of(column).factor,
+        bits=_bits(models),
+        label=label,
+        on_front=models["trial"].isin(front_rows(rows, objectives)["trial"]),
+    ).dropna(subset="y")
+
+
+def panel_points(
+    points: pd.DataFrame, name: str, quality: str, objectives: Mapping[str, str]
+) -> pd.DataFrame:
+    """Points of one panel by `x`, with its interval, and which of them the line goes through."""
+    pair = {key: objectives[key] for key in (quality, name)}
+    x = _shown(points, name)
+    low, high = (
+        _shown(points, f"{name}{end}").fillna(x) if f"{name}{end}" in points else x
+        for end in ("_low", "_high")
+    )
+    mask = front_mask(objective_values(points, pair), list(pair.values()))
+    panel = points.assign(x=x, x_low=x - low, x_high=high - x, on_line=mask)
+    panel = panel[panel["x"] > 0] if display_of(name).log else panel.dropna(subset="x")
+    return panel.sort_values("x")
+
+
+def _shown(frame: pd.DataFrame, name: str) -> pd.Series:
+    """A column in the units it is shown in; the interval's ends in those of their middle."""
+    values: pd.Series = frame[name].astype("Float64").astype(float)
+    return values * display_of(name.removesuffix("_low").removesuffix("_high")).factor
+
+
+def _standard_error(models: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """Of the difference to the teacher in pairs; of the value where there is none; else zero."""
+    for name in (column.replace("accuracy_", "accuracy_drop_") + "_se", f"{column}_se"):
+        if name in models and models[name].notna().any():
+            return models[name].fillna(0).to_numpy(dtype=float)
+    return np.zeros(len(models))
+
+
+def _bits(models: pd.DataFrame) -> list[int]:
+    """Bit-width of each model by its parameters or its recipe; 0 where neither says."""
+    recipes = [json.loads(text) if isinstance(text, str) else {} for text in models["recipe_json"]]
+    searched = models["param_bits"] if "param_bits" in models else [None] * len(models)
+    bits = [
+        recipe.get("bits") if pd.isna(value) else value
+        for value, recipe in zip(searched, recipes, strict=True)
+    ]
+    return [int(value) if value in BITS else 0 for value in bits]
+
+
+def linear_quality(rows: pd.DataFrame, quality: str) -> float | None:
+    linear = rows[rows["kind"].eq("linear") & rows["state"].eq("COMPLETE")]
+    values = _shown(linear, reported(quality, rows)).dropna()
+    return float(values.iloc[0]) if len(values) else None
+
+
+def quality_limits(points: pd.DataFrame, linear: float | None, unit: str) -> tuple[float, float]:
+    """Limits that show all that matters; a collapsed trial does not squeeze the rest."""
+    y = points["y"].to_numpy(dtype=float)
+    shown = np.append(y, [] if linear is None else [linear])
+    if not len(shown):
+        return 0.0, 100.0 if unit == "%" else 1.0
+    if unit == "%":
+        shown = shown[shown >= shown.max() - _WINDOW_POINTS]
+    low, high = float(shown.min()), float(shown.max())
+    pad = max((high - low) * 0.18, 0.8 if unit == "%" else 1e-3)
+    return low - pad, high + pad

@@ -1,0 +1,106 @@
+"""The tables of a report: the methods one by one, and the front.
+
+Tables are frames of plain numbers named as the rows' columns are; `format_table` renders them.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from analysis.display import display_of, format_value
+from analysis.results import final_attempts
+from analysis.schema import BATCHES
+from analysis.selection import best_combination, candidates, front_rows
+
+BEST = "best combination"
+NOTE = (
+    "Chosen on validation, reported on test. ± is one standard error, clustered by document; the "
+    "drop is against the teacher's fp32 artifact in pairs, positive is worse; speed is against it "
+    "in the same runtime, timed in turn."
+)
+_ERRORS = {"accuracy_test": "accuracy_test_se", "accuracy_drop_test": "accuracy_drop_test_se"}
+_SPEEDS = [f"speedup_{batch}{end}" for batch in BATCHES for end in ("", "_low", "_high", "_vs_16")]
+_NUMBERS = [
+    *("size_bytes", "size_share", "accuracy_validation"),
+    *(name for pair in _ERRORS.items() for name in pair),
+    *_SPEEDS,
+]
+_SHOWN = {  # column -> header; the others are for machines
+    "method": "method",
+    "trial": "trial",
+    "size_bytes": "MB",
+    "size_share": "size",
+    "accuracy_test": "accuracy, %",
+    "accuracy_drop_test": "drop, points",
+    **{f"speedup_{batch}": f"speed {batch}" for batch in BATCHES},
+}
+
+
+def method_table(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
+    """What each method gives: baseline, each alone, the linear model, the best combination found.
+
+    Args:
+        rows: attempts as `read_rows` gives them.
+        objectives: column -> "maximize" or "minimize"; the combination is chosen on them.
+
+    Returns:
+        One row per method: `method`, `trial`, `size_bytes`, `size_share` (of the baseline), test
+        accuracy and drop with standard errors, speed-ups with intervals, `note` (why a reference
+        point failed, by which rule the combination was chosen).
+    """
+    final = final_attempts(rows)
+    references = final[final["kind"].eq("reference")].sort_values("trial")
+    is_baseline = references["method"].eq("baseline")
+    best, rule = best_combination(rows, objectives)
+    parts = {
+        "baseline": references[is_baseline],
+        "reference": references[~is_baseline],
+        "linear": final[final["kind"].eq("linear")],
+        "best": best.assign(method=BEST, error=f"trial {_trial(best)}: {rule}"),
+    }
+    table = pd.concat([part for part in parts.values() if len(part)] or [references])
+    table = _with_share(table, rows).rename(columns={"error": "note"})
+    return table[["method", "trial", *_NUMBERS, "note"]].reset_index(drop=True)
+
+
+def front_table(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
+    """The front's points, best in quality first: numbers as in `method_table`, and parameters.
+
+    Its objectives are columns too, whichever they are.
+    """
+    front = _with_share(front_rows(rows, objectives), rows)
+    params = [
+        name for name in front if str(name).startswith("param_") and front[name].notna().any()
+    ]
+    names = dict.fromkeys(["trial", "method", *params, *_NUMBERS, *objectives])
+    return front[list(names)].reset_index(drop=True)
+
+
+def format_table(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of numbers as text for people: "4.0 %", "87.9 ± 0.5", "9.7×", "–" for none."""
+    names = [str(n) for n in table if n in _SHOWN or str(n).startswith("param_")]
+    headers = {name: _SHOWN.get(name, display_of(name).label) for name in names}
+    records = to_records(table)
+    return pd.DataFrame({h: [_cell(name, row) for row in records] for name, h in headers.items()})
+
+
+def to_records(table: pd.DataFrame) -> list[dict[str, object]]:
+    """Rows as dictionaries that `json.dumps` takes, None where there is no number."""
+    plain = table.astype(object).where(table.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
+
+
+def _cell(name: str, row: Mapping[str, object]) -> str:
+    text = format_value(name, row[name], row.get(_ERRORS.get(name, "")))
+    return text.removesuffix(" %") if name == "accuracy_test" else text
+
+
+def _with_share(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    models = candidates(rows)
+    baseline = models.loc[models["method"].eq("baseline"), "size_bytes"]
+    size = float(baseline.iloc[0]) if len(baseline) else float("nan")
+    return table.assign(size_share=table["size_bytes"].astype("Float64") / size)
+
+
+def _trial(best: pd.DataFrame) -> object:
+    return best["trial"].iloc[0] if len(best) else None

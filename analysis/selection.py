@@ -1,0 +1,102 @@
+"""Which rows count: those on the front, and the one that is taken home.
+
+Everything here is chosen on the objectives, which the search saw (validation); test columns are
+never looked at, so that what the report says of them is not the luck of a choice.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.display import display_of
+from analysis.pareto import front_mask, knee_index
+from analysis.results import COLUMNS, final_attempts
+
+TOLERANCE = 0.01  # of quality given up for the pick: one point of accuracy
+_QUALITY = {column.name for column in COLUMNS if column.group == "quality"}
+_SHARES = {column.name for column in COLUMNS if column.unit == "share"}
+
+
+def quality_objective(objectives: Mapping[str, str]) -> str:
+    """The objective that says how good a model is: the first of the schema's quality columns.
+
+    Raises:
+        ValueError: there are no objectives.
+    """
+    if not objectives:
+        raise ValueError("objectives must name at least one column, got none")
+    maximized = [name for name, direction in objectives.items() if direction == "maximize"]
+    return next((name for name in objectives if name in _QUALITY), [*maximized, *objectives][0])
+
+
+def reported(name: str, rows: pd.DataFrame) -> str:
+    """The column that is reported for an objective: its test split's where the rows have one."""
+    test = name.removesuffix("_validation") + "_test"
+    return test if test in rows and rows[test].notna().any() else name
+
+
+def candidates(rows: pd.DataFrame) -> pd.DataFrame:
+    """The completed models of a sweep, one row a trial, without the linear one."""
+    final = final_attempts(rows)
+    return final[final["state"].eq("COMPLETE") & final["kind"].ne("linear")]
+
+
+def objective_values(rows: pd.DataFrame, objectives: Mapping[str, str]) -> NDArray[np.float64]:
+    """(n, m) values of the objectives, NaN where a row has none.
+
+    Raises:
+        ValueError: an objective is not a column.
+    """
+    for name in objectives:
+        if name not in rows:
+            raise ValueError(f"objective {name!r} is not a column; see docs/results-schema.md")
+    return rows[list(objectives)].to_numpy(dtype=float, na_value=np.nan)
+
+
+def front_rows(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
+    """The candidates that no other dominates, the best in quality first."""
+    models = candidates(rows)
+    mask = front_mask(objective_values(models, objectives), list(objectives.values()))
+    quality = quality_objective(objectives)
+    ascending = objectives[quality] == "minimize"
+    return models[mask].sort_values(quality, ascending=ascending, kind="stable")
+
+
+def best_combination(rows: pd.DataFrame, objectives: Mapping[str, str]) -> tuple[pd.DataFrame, str]:
+    """The searched model that one would take: a frame of one row (none: empty), and the rule.
+
+    The best in the first objective beside quality (the smallest) among the searched trials on the
+    front that are at most one point below the baseline; if there is none, the knee.
+    """
+    front = front_rows(rows, objectives)
+    front = front[front["kind"].eq("search")]
+    if front.empty:  # the reference points dominate all that was found
+        front = front_rows(rows[rows["kind"].eq("search")], objectives)
+    if front.empty:
+        return front, "no completed trial of the search has all objectives"
+    quality = quality_objective(objectives)
+    others = [name for name in objectives if name != quality]
+    near = front[_within_tolerance(front, rows, quality, objectives[quality])]
+    if near.empty or not others:
+        knee = knee_index(objective_values(front, objectives), list(objectives.values()))
+        return front.iloc[[knee]], "knee of the front, the point closest to its ideal one"
+    best = near.sort_values(others[0], ascending=objectives[others[0]] == "minimize", kind="stable")
+    which = "smallest" if objectives[others[0]] == "minimize" else "largest"
+    rule = (
+        f"{which} {display_of(others[0]).label} on the front at most "
+        f"{100 * TOLERANCE:g} point below the baseline's {display_of(quality).label}"
+    )
+    return best.head(1), rule
+
+
+def _within_tolerance(
+    front: pd.DataFrame, rows: pd.DataFrame, quality: str, direction: str
+) -> NDArray[np.bool_]:
+    baseline = candidates(rows[rows["method"].eq("baseline")])[quality].dropna()
+    if baseline.empty or quality not in _SHARES:
+        return np.zeros(len(front), dtype=bool)
+    sign = 1.0 if direction == "maximize" else -1.0
+    worse: NDArray[np.float64] = sign * (baseline.iloc[0] - front[quality].to_numpy(dtype=float))
+    return worse <= TOLERANCE + 1e-12

@@ -1,0 +1,1 @@
+"""Compression of language models: distil, prune, cluster, quantize, measure."""

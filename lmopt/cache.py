@@ -1,0 +1,128 @@
+"""Content-addressed stages: what exists is loaded, what is missing is built once.
+
+A stage is a folder `<cache>/<name>/<key>/`; the key is the hash of the stage's name, version,
+parameters and parents. It is built in a private folder and renamed in place, so that it is there
+whole or not at all. A kernel lock (freed when its holder dies, kill -9 included) lets one of
+several processes build while the others wait. `scratch` outlives a kill: a training stage keeps
+its checkpoints there and resumes from them.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock
+
+RECORD = "stage.json"
+
+Build = Callable[[Path, Path], None]
+"""Writes the stage into a folder (first argument); the second one outlives a kill."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A built stage. `seconds` is what it cost this process; `cached`: somebody built it before."""
+
+    name: str
+    key: str
+    path: Path
+    seconds: float
+    cached: bool
+
+
+def content_hash(value: object) -> str:
+    """Hash of a JSON-serializable value, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_hash(*paths: Path) -> str:
+    """Hash of the names and contents of files, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def run_stage(
+    cache: Path,
+    name: str,
+    build: Build,
+    *,
+    version: int,
+    parameters: Mapping[str, object],
+    parents: Sequence[str] = (),
+) -> Stage:
+    """The stage with this content: loaded if it exists, else built by exactly one process.
+
+    An exception in `build` (a full disk too) leaves nothing behind and is raised as it is; after
+    a kill or Ctrl-C the scratch folder stays, and the next caller's `build` may resume from it.
+    """
+    start = time.perf_counter()
+    key = content_hash([name, version, dict(parameters), list(parents)])
+    path = cache / name / key
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                record = {"name": name, "version": version, "parents": list(parents)}
+                _build(path, build, record | {"parameters": dict(parameters)})
+                return Stage(name, key, path, time.perf_counter() - start, cached=False)
+    return Stage(name, key, path, time.perf_counter() - start, cached=True)
+
+
+def read_record(path: Path) -> dict[str, object]:
+    """What a stage was built from: name, version, parameters, parents, seconds, time (UTC)."""
+    record: dict[str, object] = json.loads((path / RECORD).read_text())
+    return record
+
+
+def _build(path: Path, build: Build, record: dict[str, object]) -> None:
+    """Build under the lock, in a private folder; rename it in place."""
+    for leftover in path.parent.glob(f"{path.name}.build-*"):  # Of a builder that was killed.
+        shutil.rmtree(leftover, ignore_errors=True)
+    scratch = Path(f"{path}.scratch")
+    folder = Path(tempfile.mkdtemp(prefix=f"{path.name}.build-", dir=path.parent))
+    start = time.perf_counter()
+    try:
+        build(folder, scratch)
+        record |= {"seconds": time.perf_counter() - start, "built_utc": datetime.now(UTC)}
+        (folder / RECORD).write_text(json.dumps(record, indent=1, default=str))
+        _sync(folder)
+        _rename(folder, path)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, Exception):  # Not Ctrl-C: that one is resumed.
+            shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _rename(folder: Path, path: Path) -> None:
+    """Put the finished folder in place; whoever came first (a lost node's writer) wins."""
+    folder.chmod(0o755)  # mkdtemp makes it 0700; a cache may be shared.
+    try:
+        folder.rename(path)
+    except OSError:
+        if not path.exists():
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Flush every file to disk, so that the rename never outruns the contents."""
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,67 @@
+"""Distillation: the loss, and the training of a student on a teacher's logits."""
+
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
+
+from lmopt.student import load_classifier, load_tokenizer, save_model
+from lmopt.training import Examples, LossFunction, Progress, TrainingSettings, train_classifier
+
+VERSION = 1
+
+
+def kd_loss(
+    student_logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """Soft loss: T^2 x KL(teacher || student) of the distributions softened by `temperature`.
+
+    Both logits are (batch, classes); returns the batch mean in nats. The factor T^2 keeps the
+    gradient's size independent of T.
+
+    Source: Hinton, Vinyals, Dean (2015), Distilling the Knowledge in a Neural Network, section 2.
+    """
+    student = log_softmax(student_logits / temperature, dim=-1)
+    teacher = log_softmax(teacher_logits / temperature, dim=-1)
+    return temperature**2 * kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def distillation_loss(temperature: float, alpha: float) -> LossFunction:
+    """alpha x soft loss + (1 - alpha) x cross-entropy; `alpha` 0 needs no teacher logits."""
+
+    def loss(
+        logits: torch.Tensor, labels: torch.Tensor, teacher_logits: torch.Tensor | None
+    ) -> torch.Tensor:
+        total = (1 - alpha) * cross_entropy(logits, labels)
+        if alpha > 0:
+            if teacher_logits is None:
+                raise ValueError(f"alpha is {alpha}: the soft loss needs the teacher's logits")
+            total = total + alpha * kd_loss(logits, teacher_logits, temperature)
+        return total
+
+    return loss
+
+
+def distill(
+    student: Path,
+    examples: Examples,
+    settings: TrainingSettings,
+    *,
+    temperature: float,
+    alpha: float,
+    folder: Path,
+    scratch: Path,
+    progress: Progress | None = None,
+) -> None:
+    """Train the saved classifier `student` on the teacher's logits and save it into `folder`."""
+    model = load_classifier(student)
+    train_classifier(
+        model,
+        examples,
+        distillation_loss(temperature, alpha),
+        settings,
+        scratch=scratch,
+        stage="distill",
+        progress=progress,
+    )
+    save_model(model, load_tokenizer(student), folder)

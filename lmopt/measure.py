@@ -1,0 +1,230 @@
+"""Measure saved artifacts in a fresh process: logits of the task's splits, and latency.
+
+`python -m lmopt.measure SPEC.json` is that process: it loads no torch, runs on as many cores as it
+has threads, prints `progress <fraction>` lines and writes arrays to the npz file the spec names.
+The functions without underscore start it and return what it wrote.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lmopt.artifact import read_manifest
+from lmopt.data import Tokens, concatenate, load_tokens, pad
+from lmopt.runtime import Ints, Session, open_session
+
+VERSION = 1
+BATCH_SIZE = 64
+PASSES = 3  # Every input is timed so many times: its spread is noise, not length.
+MAX_NOISE = 0.25
+REPEATS = 2
+
+Progress = Callable[[str, float | None], None]
+Floats = npt.NDArray[np.float32]
+Latency = dict[str, dict[str, list[float]]]
+"""{"b1" | "b32": {artifact's name: samples in milliseconds}}"""
+
+
+class Timed(NamedTuple):
+    """An artifact to be timed, and the task's tokens by its own tokenizer."""
+
+    artifact: Path
+    tokens: Path
+
+
+def evaluate(
+    artifact: Path,
+    tokens: Path,
+    splits: Sequence[str],
+    *,
+    threads: int,
+    stage: str = "evaluate",
+    progress: Progress | None = None,
+) -> dict[str, Floats]:
+    """Logits (n, classes) of each split from the saved artifact, reloaded in its runtime."""
+    spec = {"artifact": str(artifact), "tokens": str(tokens), "splits": list(splits)}
+    return _run_process("evaluate", spec, threads, stage, progress)
+
+
+def time_in_turn(
+    artifacts: Mapping[str, Timed],
+    *,
+    threads: int,
+    rounds_b1: int,
+    rounds_b32: int,
+    progress: Progress | None = None,
+) -> tuple[Latency, bool]:
+    """Time artifacts side by side at batch 1 (real lengths) and at batch 32, first warmed up.
+
+    The first artifact is the reference: where its timings of equal inputs differ too much, the
+    measurement is repeated; the second value tells that it stayed noisy. Samples are in
+    milliseconds; sample i of every artifact is of the same texts, at almost the same moment.
+    """
+    spec = {
+        "artifacts": {name: [str(a), str(t)] for name, (a, t) in artifacts.items()},
+        "rounds": {"b1": rounds_b1, "b32": rounds_b32},
+    }
+    arrays = _run_process("latency", spec, threads, "latency", progress)
+    latency: Latency = {
+        batch: {name: arrays[f"{batch}_{name}"].tolist() for name in artifacts}
+        for batch in ("b1", "b32")
+    }
+    return latency, bool(arrays["noisy"])
+
+
+def _run_process(
+    what: str, spec: dict[str, Any], threads: int, stage: str, progress: Progress | None
+) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder, "output.npz"), Path(folder, "stderr")
+        spec |= {"what": what, "threads": threads, "output": str(output)}
+        path = Path(folder, "spec.json")
+        path.write_text(json.dumps(spec))
+        # -P: a stray file in the working directory must not shadow a package.
+        command = [sys.executable, "-P", "-m", "lmopt.measure", str(path)]
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        with (
+            errors.open("w") as stderr,
+            subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
+            ) as process,
+        ):
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    word, _, value = line.partition(" ")
+                    if word == "progress" and progress is not None:
+                        progress(stage, float(value))
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode != 0:
+            lines = errors.read_text().strip().splitlines() or ["no message"]
+            raise RuntimeError(f"measuring failed (exit {process.returncode}): {lines[-1]}")
+        with np.load(output) as arrays:
+            return dict(arrays)
+
+
+def predict(
+    session: Session, tokens: Tokens, pad_id: int, report: Callable[[float], None]
+) -> Floats:
+    """Logits (n, classes) of all texts, in batches of similar length."""
+    order = np.argsort(tokens.lengths, kind="stable")
+    parts = []
+    for start in range(0, len(order), BATCH_SIZE):
+        chosen = order[start : start + BATCH_SIZE]
+        parts.append(session(*pad([tokens[i] for i in chosen], pad_id)))
+        report((start + len(chosen)) / len(order))
+    logits = np.empty((len(order), parts[0].shape[1]), np.float32)
+    logits[order] = np.concatenate(parts)
+    return logits
+
+
+def latency_samples(
+    calls: Mapping[str, Sequence[Callable[[], object]]], passes: int
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Milliseconds (passes, inputs) of each name's calls: all names in turn at every input."""
+    names = list(calls)
+    inputs = len(calls[names[0]])
+    samples = {name: np.empty((passes, inputs)) for name in names}
+    for number in range(-1, passes):  # Pass -1 warms up: every shape has been seen before.
+        for i in range(inputs):
+            for name in names:
+                start = time.perf_counter_ns()
+                calls[name][i]()
+                if number >= 0:
+                    samples[name][number, i] = (time.perf_counter_ns() - start) / 1e6
+    return samples
+
+
+def noise(samples: npt.NDArray[np.float64]) -> float:
+    """Median over inputs of slowest pass / fastest pass - 1; `samples` is (passes, inputs)."""
+    return float(np.median(samples.max(axis=0) / samples.min(axis=0))) - 1
+
+
+def _time_batches(
+    sessions: Mapping[str, tuple[Session, Tokens, int]], batch: int, rounds: int
+) -> tuple[dict[str, npt.NDArray[np.float64]], bool]:
+    """Samples (rounds,) of each artifact, from the least noisy of up to 1 + REPEATS attempts."""
+    count = len(next(iter(sessions.values()))[1])
+    inputs = max(1, round(rounds / PASSES))
+    rng = np.random.default_rng(0)
+    chosen = [rng.choice(count, min(batch, count), replace=False) for _ in range(inputs)]
+    calls = {
+        name: [_call(session, *pad([tokens[i] for i in c], pad_id)) for c in chosen]
+        for name, (session, tokens, pad_id) in sessions.items()
+    }
+    reference = next(iter(sessions))
+    attempts = []
+    for _ in range(1 + REPEATS):
+        attempts.append(latency_samples(calls, PASSES))
+        if noise(attempts[-1][reference]) <= MAX_NOISE:
+            break
+    best = min(attempts, key=lambda samples: noise(samples[reference]))
+    flat = {name: samples.ravel() for name, samples in best.items()}
+    return flat, noise(best[reference]) > MAX_NOISE
+
+
+def _call(session: Session, input_ids: Ints, attention_mask: Ints) -> Callable[[], object]:
+    return lambda: session(input_ids, attention_mask)
+
+
+def _evaluate(spec: dict[str, Any], report: Callable[[float], None]) -> dict[str, Any]:
+    artifact = Path(spec["artifact"])
+    session = open_session(artifact, spec["threads"])
+    tokens = load_tokens(Path(spec["tokens"]))
+    splits = [tokens[name] for name in spec["splits"]]
+    together = concatenate(splits)  # One pass: fewer half-filled batches.
+    logits = predict(session, together, read_manifest(artifact).pad_id, report)
+    ends = np.cumsum([len(split) for split in splits])
+    return dict(zip(spec["splits"], np.split(logits, ends[:-1]), strict=True))
+
+
+def _latency(spec: dict[str, Any], report: Callable[[float], None]) -> dict[str, Any]:
+    sessions = {}
+    for name, (artifact, tokens) in spec["artifacts"].items():
+        pad_id = read_manifest(Path(artifact)).pad_id
+        session = open_session(Path(artifact), spec["threads"])
+        sessions[name] = (session, load_tokens(Path(tokens))["validation"], pad_id)
+    arrays: dict[str, Any] = {"noisy": False}
+    for number, (batch, rounds) in enumerate(spec["rounds"].items()):
+        report(number / len(spec["rounds"]))
+        samples, noisy = _time_batches(sessions, int(batch[1:]), rounds)
+        arrays |= {f"{batch}_{name}": values for name, values in samples.items()}
+        arrays["noisy"] |= noisy
+    return arrays
+
+
+def _pin(threads: int) -> None:
+    """Stay on the first `threads` of the cores this process may use."""
+    if hasattr(os, "sched_setaffinity"):  # Linux only.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+def main(path: str) -> None:
+    """Do what the spec asks for and write the arrays it yields."""
+    spec = json.loads(Path(path).read_text())
+    _pin(spec["threads"])
+    reported = time.monotonic()
+
+    def report(fraction: float) -> None:
+        nonlocal reported
+        if time.monotonic() - reported >= 1:
+            reported = time.monotonic()
+            print(f"progress {fraction:.4f}", flush=True)
+
+    work = {"evaluate": _evaluate, "latency": _latency}[spec["what"]]
+    np.savez(spec["output"], **work(spec, report))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,220 @@
+"""The walk of one trial: student -> distill -> prune -> artifact -> evaluate -> latency.
+
+Every step but the last is a stage (`lmopt.stages`); a stage that exists is loaded. Size and latency
+need a shape and bits only: `run_recipe(prepared, recipe.untrained(), ...)` has them untrained.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lmopt.artifact import folder_bytes, read_manifest
+from lmopt.cache import Stage
+from lmopt.config import Recipe, RuntimeConfig, StudentConfig, TaskConfig, TeacherConfig
+from lmopt.data import Data
+from lmopt.environment import configure_libraries, library_versions, processor_name
+from lmopt.measure import Latency, Progress, Timed, time_in_turn
+from lmopt.stages import (
+    StageTime,
+    Walk,
+    artifact_stage,
+    data_stage,
+    distill_stage,
+    evaluate_stage,
+    logits_stage,
+    prune_stage,
+    student_stage,
+    teacher_stage,
+    tokens_stage,
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What all trials of a sweep share.
+
+    `baseline` is the teacher's fp32 artifact, `baseline_logits` (n, classes) are its own;
+    `baseline16` is the teacher stored in 16 bits. Keys of dictionaries: "validation", "test".
+    """
+
+    task: TaskConfig
+    teacher: TeacherConfig
+    student: StudentConfig
+    runtime: RuntimeConfig
+    data: Data
+    tokens: Stage
+    teacher_stage: Stage
+    teacher_logits: Stage
+    baseline: Path
+    baseline16: Path
+    baseline_logits: dict[str, npt.NDArray[np.float32]]
+    stages: tuple[StageTime, ...]
+
+    @property
+    def label_names(self) -> list[str]:
+        """Name of each class, in the order of the logits."""
+        return self.data.label_names
+
+    @property
+    def labels(self) -> dict[str, npt.NDArray[np.int64]]:
+        """True classes (n,) of the held-out splits."""
+        return {name: self.data.splits[name].labels for name in ("validation", "test")}
+
+    @property
+    def groups(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Document numbers (n,) of the held-out splits."""
+        return {name: self.data.splits[name].groups for name in ("validation", "test")}
+
+    @property
+    def teacher_key(self) -> str:
+        """Content key of the fine-tuned teacher."""
+        return self.teacher_stage.key
+
+    @property
+    def baseline_size_bytes(self) -> int:
+        """Size of the fp32 artifact's model files."""
+        return read_manifest(self.baseline).size_bytes
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One trial, measured on its saved artifact.
+
+    `logits` (n, classes) are of the splits "validation" and "test"; `sparsity` is the share of
+    zeros among all parameters before quantization; `latency` holds raw samples in milliseconds of
+    "baseline", "baseline16" and "trial"; `noisy`: the baseline's own timings scattered.
+    """
+
+    artifact: Path
+    artifact_hash: str
+    size_bytes: int
+    folder_bytes: int
+    parameters: int
+    sparsity: float
+    logits: dict[str, npt.NDArray[np.float32]]
+    latency: Latency
+    noisy: bool
+    stages: tuple[StageTime, ...]
+    processor: str
+    runtime: str
+    threads: int
+    versions: dict[str, str]
+
+
+def prepare(
+    task: TaskConfig,
+    teacher: TeacherConfig,
+    student: StudentConfig,
+    runtime: RuntimeConfig,
+    *,
+    cache: Path,
+    threads: int,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Make or load what all trials share: data, tokens, teacher, its logits, its two artifacts.
+
+    Raises ValueError, in one line with the remedy, for data or models that cannot be used.
+    """
+    configure_libraries(threads)
+    walk = Walk(cache, threads, progress)
+    data = data_stage(walk, task)
+    tokens = tokens_stage(walk, data, teacher.model, task.max_length)
+    if student.model is not None:  # A mistake in it is better found before the teacher is trained.
+        tokens_stage(walk, data, student.model, task.max_length)
+    trained = teacher_stage(walk, data, tokens, teacher)
+    baseline = artifact_stage(walk, trained, 32, task.max_length)
+    baseline16 = artifact_stage(walk, trained, 16, task.max_length)
+    logits = logits_stage(walk, trained, baseline16.path, tokens)
+    return Prepared(
+        task=task,
+        teacher=teacher,
+        student=student,
+        runtime=runtime,
+        data=data,
+        tokens=tokens,
+        teacher_stage=trained,
+        teacher_logits=logits,
+        baseline=baseline.path,
+        baseline16=baseline16.path,
+        baseline_logits=evaluate_stage(walk, baseline.path, tokens),
+        stages=tuple(walk.times),
+    )
+
+
+def run_recipe(
+    prepared: Prepared,
+    recipe: Recipe,
+    *,
+    cache: Path,
+    threads: int,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Run one trial: apply the recipe to the teacher and measure the artifact that comes out.
+
+    Raises DivergedError if a loss is not finite, ValueError if the recipe does not fit the model.
+    """
+    configure_libraries(threads)
+    walk = Walk(cache, threads, progress, recipe.device)
+    model, tokens = make_model(walk, prepared, recipe.canonical())
+    artifact = artifact_stage(walk, model, recipe.bits, prepared.task.max_length).path
+    logits = evaluate_stage(walk, artifact, tokens)
+    start = time.perf_counter()
+    latency, noisy = time_artifact(prepared, artifact, cache=cache, progress=progress)
+    walk.times.append(StageTime("latency", time.perf_counter() - start, cached=False))
+    manifest = read_manifest(artifact)
+    return Outcome(
+        artifact=artifact,
+        artifact_hash=manifest.hash,
+        size_bytes=manifest.size_bytes,
+        folder_bytes=folder_bytes(artifact),
+        parameters=manifest.parameters,
+        sparsity=manifest.sparsity,
+        logits=logits,
+        latency=latency,
+        noisy=noisy,
+        stages=tuple(walk.times),
+        processor=processor_name(),
+        runtime=manifest.runtime,
+        threads=prepared.runtime.threads,
+        versions=library_versions(),
+    )
+
+
+def make_model(walk: Walk, prepared: Prepared, recipe: Recipe) -> tuple[Stage, Stage]:
+    """The compressed model before quantization, and the tokens it reads."""
+    data, logits = prepared.data, prepared.teacher_logits
+    model, tokens = prepared.teacher_stage, prepared.tokens
+    if recipe.base == "student" and prepared.student.model is not None:
+        checkpoint = prepared.student.model
+        tokens = tokens_stage(walk, data, checkpoint, prepared.task.max_length)
+        model = student_stage(walk, data, recipe, checkpoint)
+    elif recipe.layers is not None:
+        model = student_stage(walk, data, recipe, model)
+    if recipe.epochs > 0:
+        model = distill_stage(walk, data, recipe, model, tokens, logits)
+    if recipe.sparsity > 0:
+        model = prune_stage(walk, data, recipe, model, tokens, logits)
+    return model, tokens
+
+
+def time_artifact(
+    prepared: Prepared, artifact: Path, *, cache: Path, progress: Progress | None = None
+) -> tuple[Latency, bool]:
+    """Time an artifact against the teacher's two, in turn; the second value: it was noisy."""
+    walk = Walk(cache, prepared.runtime.threads, progress)
+    tokens = tokens_stage(walk, prepared.data, artifact, prepared.task.max_length)
+    files = [stage.path / "tokens.npz" for stage in (prepared.tokens, tokens)]
+    return time_in_turn(
+        {
+            "baseline": Timed(prepared.baseline, files[0]),
+            "baseline16": Timed(prepared.baseline16, files[0]),
+            "trial": Timed(artifact, files[1]),
+        },
+        threads=prepared.runtime.threads,
+        rounds_b1=prepared.runtime.rounds_b1,
+        rounds_b32=prepared.runtime.rounds_b32,
+        progress=progress,
+    )

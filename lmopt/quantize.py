@@ -1,0 +1,110 @@
+"""Make an artifact: convert a classifier to OpenVINO and store its weights at `bits`.
+
+Embeddings are stored at the same width as everything else. FACTS behind the calls: `save_model`
+halves the weights unless told not to; without `all_layers` embeddings stay at 8 bits.
+"""
+
+import logging
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from lmopt.artifact import Manifest, hash_files, write_manifest
+from lmopt.config import Bits
+from lmopt.prune import measured_sparsity
+from lmopt.student import load_classifier, load_tokenizer
+from lmopt.training import pad_id
+
+VERSION = 1
+GROUP_SIZE = 64  # Weights that share a scale; a narrower power of two where 64 does not divide.
+MIN_GROUP_SIZE = 8
+MODEL_FILES = ("model.xml", "model.bin")
+INPUTS = ("input_ids", "attention_mask")
+
+
+class _Logits(torch.nn.Module):
+    """The classifier as a function of its two inputs that returns the logits alone."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+
+
+def convert(model: PreTrainedModel) -> Any:
+    """Convert a classifier to an `openvino.Model` with dynamic batch and length."""
+    import openvino as ov
+
+    model.eval()
+    model.set_attn_implementation("eager")
+    example = {name: torch.ones(2, 8, dtype=torch.int64) for name in INPUTS}
+    example["attention_mask"][1, 4:] = 0
+    shape = ov.PartialShape([-1, -1])
+    with torch.inference_mode():
+        converted = ov.convert_model(
+            _Logits(model),
+            example_input=example,
+            input=[(name, shape, ov.Type.i64) for name in INPUTS],
+        )
+    converted.outputs[0].get_tensor().set_names({"logits"})
+    return converted
+
+
+def compress(model: Any, bits: Bits) -> Any:
+    """Store the weights of an `openvino.Model` in 8, 4, 3 or 2 bits, embeddings included."""
+    import nncf
+    from nncf.quantization.advanced_parameters import GroupSizeFallbackMode
+
+    nncf.set_log_level(logging.ERROR)
+    modes = {
+        8: nncf.CompressWeightsMode.INT8_ASYM,
+        4: nncf.CompressWeightsMode.INT4_ASYM,
+        3: nncf.CompressWeightsMode.INT3_SYM,
+        2: nncf.CompressWeightsMode.INT2_SYM,
+    }
+    options: dict[str, Any] = {}
+    if bits < 8:
+        parameters = nncf.AdvancedCompressionParameters(
+            group_size_fallback_mode=GroupSizeFallbackMode.ADJUST,
+            min_adjusted_group_size=MIN_GROUP_SIZE,
+        )
+        options = {"group_size": GROUP_SIZE, "ratio": 1.0, "all_layers": True}
+        options |= {"advanced_parameters": parameters}
+    with redirect_stdout(StringIO()):  # Its progress bars.
+        return nncf.compress_weights(model, mode=modes[bits], **options)
+
+
+def build_artifact(model_folder: Path, bits: Bits, max_length: int, folder: Path) -> None:
+    """Write the artifact of a saved classifier at `bits` into `folder`."""
+    import openvino as ov
+
+    model = load_classifier(model_folder)
+    label_names = tuple(model.config.id2label[i] for i in range(model.config.num_labels))
+    model.config.save_pretrained(folder)
+    load_tokenizer(model_folder).save_pretrained(folder)
+    converted = convert(model)
+    if bits < 16:
+        converted = compress(converted, bits)
+    ov.save_model(converted, folder / MODEL_FILES[0], compress_to_fp16=bits == 16)
+    size_bytes, digest = hash_files(folder, MODEL_FILES)
+    manifest = Manifest(
+        runtime="openvino",
+        bits=bits,
+        precision="f32" if bits == 32 else None,
+        inputs=INPUTS,
+        max_length=max_length,
+        pad_id=pad_id(model),
+        label_names=label_names,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        sparsity=measured_sparsity(model),
+        files=MODEL_FILES,
+        size_bytes=size_bytes,
+        hash=digest,
+    )
+    write_manifest(folder, manifest)

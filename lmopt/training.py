@@ -1,0 +1,295 @@
+"""Train a classifier with transformers.Trainer: resumable, reproducible, and nothing else.
+
+No evaluation, logging or saving beyond a checkpoint each minute; batches of similar length, padded
+to their longest text; bf16 where the processor has it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset, Sampler
+from transformers import (
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from lmopt.data import Tokens, pad
+
+CHECKPOINT_SECONDS = 60.0
+COMPLETE = "complete"  # Written into a checkpoint folder after everything else.
+
+Progress = Callable[[str, float | None], None]
+LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+"""(logits (batch, classes), labels (batch,), teacher logits (batch, classes) or None) -> scalar"""
+
+
+class DivergedError(RuntimeError):
+    """The loss is not finite: the trial has failed and has no numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How long and how fast to train. `train_examples` and `dropout`: None for all, the model's."""
+
+    epochs: float
+    learning_rate: float
+    batch_size: int
+    train_examples: int | None = None
+    freeze_embeddings: bool = False
+    dropout: float | None = None
+    seed: int = 0
+    device: str = "auto"
+
+
+class Examples(NamedTuple):
+    """What a classifier is trained on; `teacher_logits` (n, classes) for a soft loss."""
+
+    tokens: Tokens
+    labels: npt.NDArray[np.int64]
+    teacher_logits: npt.NDArray[np.float32] | None = None
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 natively (emulation is slower than fp32)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is the GPU where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device 'cuda' asked for, but torch sees no GPU here: use 'auto' or 'cpu'")
+    return torch.device(device)
+
+
+def subset(count: int, limit: int | None, seed: int) -> npt.NDArray[np.int64]:
+    """Indices of at most `limit` examples drawn by `seed`; a smaller limit is a subset."""
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[:limit])
+
+
+def train_classifier(
+    model: PreTrainedModel,
+    examples: Examples,
+    loss_function: LossFunction,
+    settings: TrainingSettings,
+    *,
+    scratch: Path,
+    stage: str,
+    progress: Progress | None = None,
+    after_step: Callable[[], None] | None = None,
+) -> None:
+    """Train `model` in place; continue from the newest complete checkpoint in `scratch`.
+
+    `after_step` runs after every optimizer step (a pruning mask is held there).
+    Raises DivergedError as soon as the loss is not finite.
+    """
+    target = pick_device(settings.device)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Embedding):
+            module.requires_grad_(not settings.freeze_embeddings)
+        if isinstance(module, torch.nn.Dropout) and settings.dropout is not None:
+            module.p = settings.dropout
+    arguments = TrainingArguments(
+        output_dir=str(scratch),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.batch_size,
+        lr_scheduler_type="linear",
+        warmup_steps=0.06,
+        seed=settings.seed,
+        bf16=has_bf16(target),
+        use_cpu=target.type == "cpu",
+        remove_unused_columns=False,
+        dataloader_pin_memory=target.type == "cuda",
+        save_strategy="no",
+        save_total_limit=2,
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    chosen = subset(len(examples.labels), settings.train_examples, settings.seed)
+    trainer = ClassifierTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=ExampleDataset(examples, chosen),
+        data_collator=Collator(pad_id(model)),
+        callbacks=[StepCallback(stage, progress, after_step)],
+    )
+    trainer.loss_function = loss_function
+    trainer.remove_callback(PrinterCallback)
+    checkpoint = newest_checkpoint(scratch)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    model.to("cpu")
+    model.eval()
+
+
+def pad_id(model: PreTrainedModel) -> int:
+    """The padding token's id; padded places are masked, so any id does where there is none."""
+    pad_token_id = model.config.pad_token_id
+    return 0 if pad_token_id is None else int(pad_token_id)
+
+
+def newest_checkpoint(scratch: Path) -> Path | None:
+    """The newest checkpoint that was written to its end."""
+    complete = scratch.glob(f"checkpoint-*/{COMPLETE}")
+    steps = {int(marker.parent.name.split("-")[1]): marker.parent for marker in complete}
+    return steps[max(steps)] if steps else None
+
+
+class ExampleDataset(Dataset[dict[str, Any]]):
+    """The chosen examples, one dictionary each."""
+
+    def __init__(self, examples: Examples, indices: npt.NDArray[np.int64]) -> None:
+        self.examples = examples
+        self.indices = indices
+        self.lengths: list[int] = examples.tokens.lengths[indices].tolist()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        index = self.indices[item]
+        example = {"input_ids": self.examples.tokens[index], "labels": self.examples.labels[index]}
+        if self.examples.teacher_logits is not None:
+            example["teacher_logits"] = self.examples.teacher_logits[index]
+        return example
+
+
+class Collator:
+    """Pads a batch to its longest text."""
+
+    def __init__(self, pad_id: int) -> None:
+        self.pad_id = pad_id
+
+    def __call__(self, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        input_ids, mask = pad([example["input_ids"] for example in batch], self.pad_id)
+        arrays = {"input_ids": input_ids, "attention_mask": mask}
+        for name in batch[0].keys() - {"input_ids"}:
+            arrays[name] = np.stack([example[name] for example in batch])
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+class LengthSampler(Sampler[int]):
+    """Length-grouped order that depends on the seed and the epoch alone, so it can be resumed."""
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer at the beginning of each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
+
+
+class ClassifierTrainer(Trainer):  # type: ignore[misc]
+    """Trainer with our loss and our resumable order of examples."""
+
+    loss_function: LossFunction
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        labels = inputs.pop("labels")
+        teacher_logits = inputs.pop("teacher_logits", None)
+        outputs = model(**inputs)
+        loss = self.loss_function(outputs.logits.float(), labels, teacher_logits)
+        if not torch.isfinite(loss):
+            step = self.state.global_step
+            raise DivergedError(f"loss is {loss.item()} at step {step}: lower learning_rate")
+        return (loss, outputs) if return_outputs else loss
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthSampler:
+        dataset = self.train_dataset
+        return LengthSampler(dataset.lengths, self.args.train_batch_size, self.args.seed)
+
+
+class StepCallback(TrainerCallback):  # type: ignore[misc]
+    """After each step: hold the mask, report progress each second, save each minute."""
+
+    def __init__(
+        self, stage: str, progress: Progress | None, after_step: Callable[[], None] | None
+    ) -> None:
+        self.stage, self.progress, self.after_step = stage, progress, after_step
+        self.saved = self.reported = time.monotonic()
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> TrainerControl:
+        if self.after_step is not None:
+            self.after_step()
+        now = time.monotonic()
+        if self.progress is not None and now - self.reported >= 1:
+            self.reported = now
+            self.progress(self.stage, state.global_step / state.max_steps)
+        if now - self.saved >= CHECKPOINT_SECONDS:
+            self.saved = now
+            control.should_save = True
+        return control
+
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        Path(args.output_dir, f"checkpoint-{state.global_step}", COMPLETE).touch()
+
+
+@torch.inference_mode()
+def predict_logits(
+    model: PreTrainedModel,
+    tokens: Tokens,
+    *,
+    device: str = "auto",
+    batch_size: int = 64,
+    stage: str = "teacher_logits",
+    progress: Progress | None = None,
+) -> npt.NDArray[np.float32]:
+    """Logits (n, classes) of all texts, in batches of similar length."""
+    target = pick_device(device)
+    model = model.to(target).eval()
+    order = np.argsort(tokens.lengths, kind="stable")
+    logits: npt.NDArray[np.float32] = np.zeros((len(tokens), model.config.num_labels), np.float32)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        input_ids, mask = pad([tokens[i] for i in chosen], pad_id(model))
+        batch = {
+            "input_ids": torch.from_numpy(input_ids).to(target),
+            "attention_mask": torch.from_numpy(mask).to(target),
+        }
+        with torch.autocast(target.type, torch.bfloat16, enabled=has_bf16(target)):
+            logits[chosen] = model(**batch).logits.float().cpu().numpy()
+        if progress is not None:
+            progress(stage, (start + len(chosen)) / len(order))
+    return logits

@@ -1,0 +1,1 @@
+"""Submission: cluster profiles, submitit, job states, a private development cluster."""

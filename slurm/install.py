@@ -1,0 +1,68 @@
+"""The packages that a development cluster is made of."""
+
+import os
+import shutil
+import subprocess
+
+_SEARCH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin:/sbin"
+_PACKAGES = {
+    "slurmctld": "slurmctld",
+    "slurmd": "slurmd",
+    "sbatch": "slurm-client",
+    "munged": "munge",
+}
+_ACCOUNTING_PACKAGES = {
+    "slurmdbd": "slurmdbd",
+    "mariadbd": "mariadb-server",
+    "mariadb-install-db": "mariadb-server",
+}
+
+
+class MissingPackagesError(ValueError):
+    """Slurm's packages are not on this machine; the message says how to get them."""
+
+
+def program(name: str) -> str:
+    """Path of a server, which may be outside of a user's PATH.
+
+    Raises MissingPackagesError.
+    """
+    path = shutil.which(name, path=_SEARCH)
+    if path is None:
+        check_packages(accounting=name in _ACCOUNTING_PACKAGES)
+        raise MissingPackagesError(f"{name} is not on this machine")
+    return path
+
+
+def missing_packages(*, accounting: bool) -> list[str]:
+    """Debian's names of the packages that a cluster needs and this machine has not."""
+    wanted = _PACKAGES | (_ACCOUNTING_PACKAGES if accounting else {})
+    missing = {
+        package for name, package in wanted.items() if shutil.which(name, path=_SEARCH) is None
+    }
+    # Debian keeps Slurm's plugins apart, with no program among them.
+    return sorted(missing | ({"slurm-wlm-basic-plugins"} if missing else set()))
+
+
+def check_packages(*, accounting: bool) -> None:
+    """Raise MissingPackagesError, with the line that installs what is missing."""
+    missing = missing_packages(accounting=accounting)
+    if missing:
+        raise MissingPackagesError(
+            f"the development cluster needs {', '.join(missing)}: on Debian or Ubuntu run"
+            f" `sudo apt-get install --no-install-recommends {' '.join(missing)}`,"
+            " or as root `python -m slurm.devcluster install`"
+        )
+
+
+def install_packages() -> None:
+    """Install what is missing with apt-get. Raises MissingPackagesError where that cannot be."""
+    missing = missing_packages(accounting=True)
+    if not missing:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        check_packages(accounting=True)
+    # Debian would start the servers, with the system's own configuration.
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
+        subprocess.run(["apt-get", "--quiet", *arguments], env=environment, check=True)

@@ -1,0 +1,1 @@
+"""The hub: sweep definition, search, worker, finalizer and the `lmopt` command."""

@@ -1,0 +1,138 @@
+"""What a worker does next: take over an orphan, start a waiting trial, or propose a new one."""
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from slurm.jobs import Job
+from slurm.profile import JobResources
+from sweeps import claims, reconcile
+from sweeps.claims import Claim
+from sweeps.run import Run
+from sweeps.study import Point, derive_seed, propose, start_point, start_waiting, taken_keys
+
+LIVENESS_INTERVAL_S = 60
+
+
+def next_attempt(
+    run: Run, study: optuna.Study, job: Job, resources: JobResources, *, worker: int
+) -> Claim | None:
+    """Return the attempt that this worker now owns; None when there is nothing left for it.
+
+    Trials in any state count for the budget, so it is never overshot. Sampling happens outside the
+    lock; a point that somebody else took meanwhile is proposed anew.
+    """
+    with run.lock():
+        reconcile.tell_rows(run, study)
+        claim = _claim_new(run, job, resources, start_waiting(study))
+        spent = _budget_left(run, study) <= 0
+    if claim is None and (spent or _liveness_is_due(run)):
+        claim = _take_orphan(run, study, job, resources)
+    proposals = 0
+    while claim is None and _budget_left(run, study) > 0:
+        taken = len(study.get_trials(deepcopy=False))
+        seed = derive_seed(run.sweep.study.seed, worker, taken, proposals)
+        point = propose(study, run.sweep, seed=seed)
+        if point is None:
+            (run.path / "space.exhausted").touch()
+            return _take_orphan(run, study, job, resources)
+        with run.lock():
+            claim = _start(run, study, job, resources, point)
+        proposals += 1
+    return claim
+
+
+def _budget_left(run: Run, study: optuna.Study) -> int:
+    return run.trials - len(study.get_trials(deepcopy=False))
+
+
+def _start(
+    run: Run, study: optuna.Study, job: Job, resources: JobResources, point: Point
+) -> Claim | None:
+    trials = study.get_trials(deepcopy=False)
+    if len(trials) >= run.trials or point.key in taken_keys(trials):
+        return None
+    return _claim_new(run, job, resources, start_point(study, run.sweep, point))
+
+
+def _claim_new(
+    run: Run, job: Job, resources: JobResources, trial: FrozenTrial | None
+) -> Claim | None:
+    if trial is None:
+        return None
+    claim = Claim(
+        number=trial.number,
+        attempt=0,
+        job_id=job.job_id,
+        restarts=job.restarts,
+        node=job.node,
+        started_utc=datetime.now(UTC).isoformat(),
+        params=dict(trial.params),
+        recipe=trial.user_attrs["recipe"],
+        key=trial.user_attrs["key"],
+        reference=trial.user_attrs.get("reference"),
+        mem_gb=resources.mem_gb,
+        time_min=resources.time_min,
+    )
+    return claim if claims.take(run, claim) else None
+
+
+def _liveness_is_due(run: Run) -> bool:
+    """Let one worker a minute look for dead jobs: a query each trial would burden the scheduler."""
+    stamp = run.path / "liveness.stamp"
+    try:
+        if time.time() - stamp.stat().st_mtime < LIVENESS_INTERVAL_S:
+            return False
+    except FileNotFoundError:
+        pass
+    stamp.touch()
+    return True
+
+
+def _take_orphan(run: Run, study: optuna.Study, job: Job, resources: JobResources) -> Claim | None:
+    """Take over the first orphan that this job can hold; give up those without retries left."""
+    for orphan in reconcile.orphans(run, study, job):
+        with run.lock():
+            claim = _take_over(run, study, orphan, job, resources)
+        if claim is not None:
+            return claim
+    return None
+
+
+def _take_over(
+    run: Run, study: optuna.Study, orphan: reconcile.Orphan, job: Job, resources: JobResources
+) -> Claim | None:
+    owner = orphan.claim
+    state = study.get_trials(deepcopy=False)[owner.number].state
+    if state != TrialState.RUNNING or not claims.owns(run, owner):
+        return None
+    reconcile.bury(run, orphan)
+    if not reconcile.may_retry(run.profile.retries, reconcile.losses(run, owner.number)):
+        reconcile.give_up(run, study, owner.number)
+        return None
+    if _too_small(orphan, resources) or (orphan.cause == "node_fail" and owner.node == job.node):
+        return None
+    claim = replace(
+        owner,
+        attempt=owner.attempt + 1,
+        job_id=job.job_id,
+        restarts=job.restarts,
+        node=job.node,
+        started_utc=datetime.now(UTC).isoformat(),
+        mem_gb=resources.mem_gb,
+        time_min=resources.time_min,
+    )
+    return claim if claims.take(run, claim) else None
+
+
+def _too_small(orphan: reconcile.Orphan, resources: JobResources) -> bool:
+    """Whether this job would run out of the same memory or time again."""
+    claim = orphan.claim
+    if orphan.cause == "out_of_memory":
+        return (resources.mem_gb or 0) <= (claim.mem_gb or 0)
+    if orphan.cause == "timeout":
+        return (resources.time_min or 0) <= (claim.time_min or 0)
+    return False

@@ -1,0 +1,86 @@
+"""`lmopt check`: what a sweep definition would run, and whether its inputs are there."""
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from slurm.profile import load_profile
+from sweeps.config import SweepConfig, load_sweep
+from sweeps.estimate import estimate
+from sweeps.space import describe, grid_size
+
+
+def check_inputs(sweep: SweepConfig) -> None:
+    """Look at the data and the models where they are on this machine.
+
+    Raises:
+        ValueError: A folder, file or column that is not there, a class with one example, an empty
+            text: one line with the remedy. A hub id can be looked up by the prepare job only.
+    """
+    from lmopt.data import build_data
+    from lmopt.sources import resolve
+
+    if Path(resolve(sweep.task.dataset)).exists():
+        with tempfile.TemporaryDirectory() as folder:
+            build_data(sweep.task, Path(folder))
+    for key, model in (("teacher", sweep.teacher.model), ("student", sweep.student.model)):
+        place = Path(resolve(model)) if model is not None else None
+        if place is not None and place.exists() and not (place / "config.json").is_file():
+            raise ValueError(f"{key}.model: no model in {place} (no config.json); name its folder")
+
+
+def plan(path: Path, on: str) -> dict[str, Any]:
+    """Return what a sweep would run: space, budget, reference points, projected core-hours."""
+    sweep = load_sweep(path)
+    profile = load_profile(on)
+    check_inputs(sweep)
+    points = grid_size(sweep.search)
+    return {
+        "name": sweep.name,
+        "space": {name: describe(distribution) for name, distribution in sweep.search.items()},
+        "points": None if points == float("inf") else int(points),
+        "fixed": sweep.recipe,
+        "reference_points": {
+            name: recipe.model_dump(exclude_defaults=True)
+            for name, recipe in sweep.references().items()
+        },
+        "objectives": sweep.objectives,
+        "constraints": {
+            name: bound.model_dump(exclude_none=True) for name, bound in sweep.constraints.items()
+        },
+        "trials": sweep.study.trials,
+        "workers": sweep.resources.workers,
+        "profile": profile.name,
+        "estimate": asdict(estimate(sweep, Path("runs"))),
+    }
+
+
+def print_plan(found: dict[str, Any], console: Console) -> None:
+    """Print a plan for people."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("sweep", found["name"])
+    for index, (name, text) in enumerate(found["space"].items()):
+        table.add_row("search" if index == 0 else "", f"{name}: {text}")
+    points = found["points"]
+    table.add_row("", "endless points" if points is None else f"{points} points in all")
+    fixed = ", ".join(f"{name} {value}" for name, value in found["fixed"].items())
+    table.add_row("fixed", fixed or "–")
+    for index, (name, recipe) in enumerate(found["reference_points"].items()):
+        settings = ", ".join(f"{key} {value}" for key, value in recipe.items())
+        table.add_row("first" if index == 0 else "", f"{name}: {settings or 'untouched'}")
+    table.add_row("", "linear: TF-IDF with logistic regression, for comparison")
+    goals = ", ".join(f"{name} {direction}" for name, direction in found["objectives"].items())
+    table.add_row("objectives", goals)
+    for name, bound in found["constraints"].items():
+        table.add_row("constraint", f"{name} {bound}")
+    table.add_row("budget", f"{found['trials']} trials, {found['workers']} workers at once")
+    hours = found["estimate"]["core_hours"]
+    shown = "unknown" if hours is None else f"about {hours:.2g} core-hours"
+    table.add_row("cost", f"{shown} ({found['estimate']['basis']})")
+    console.print(table)

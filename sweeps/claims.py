@@ -1,0 +1,73 @@
+"""Who runs which attempt of which trial: files created with O_EXCL, so exactly one job does."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeps.run import Run, read_json
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The ownership of one attempt. The newest claim of a trial owns the trial."""
+
+    number: int
+    attempt: int
+    job_id: str
+    restarts: int
+    node: str
+    started_utc: str
+    params: dict[str, Any]
+    recipe: dict[str, Any]
+    key: str
+    reference: str | None
+    mem_gb: float | None
+    time_min: float | None
+
+
+def take(run: Run, claim: Claim) -> bool:
+    """Take an attempt; False if another job was first."""
+    path = _path(run, claim.number, claim.attempt)
+    text = json.dumps(asdict(claim), indent=1)
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return True
+
+
+def newest(run: Run, number: int) -> Claim | None:
+    """Return the newest claim of a trial; None if nobody took it yet."""
+    attempt = 0
+    while _path(run, number, attempt).exists():
+        attempt += 1
+    return _read(_path(run, number, attempt - 1)) if attempt else None
+
+
+def numbers(run: Run) -> set[int]:
+    """Return the numbers of all trials that were ever taken."""
+    return {int(entry.name.split("-")[0]) for entry in os.scandir(run.claims)}
+
+
+def owns(run: Run, claim: Claim) -> bool:
+    """Whether no newer attempt of the same trial was claimed since."""
+    return not _path(run, claim.number, claim.attempt + 1).exists()
+
+
+def _path(run: Run, number: int, attempt: int) -> Path:
+    return run.claims / f"{number:06d}-{attempt:02d}.json"
+
+
+def _read(path: Path) -> Claim:
+    values = read_json(path)
+    if values is None:
+        # Torn by a full disk or a crash: the attempt is taken, by nobody who still lives.
+        number, attempt = (int(part) for part in path.stem.split("-"))
+        return Claim(number, attempt, "", 0, "", "", {}, {}, "", None, None, None)
+    return Claim(**values)

@@ -1,0 +1,219 @@
+"""The `lmopt` command. Heavy imports happen inside the commands: `lmopt --help` must be instant."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sweeps.run import Run
+
+app = typer.Typer(
+    name="lmopt",
+    help="Find the best mix of distillation, pruning and quantization for a language model: "
+    "Optuna sweeps on this machine or a Slurm cluster, measured honestly.",
+    epilog="Example:  lmopt submit sweeps/configs/bbc_minilm.yaml --on local --wait",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SweepFile = Annotated[Path, typer.Argument(help="Sweep definition (YAML).", show_default=False)]
+RunDir = Annotated[Path, typer.Argument(help="Run directory.", show_default=False)]
+On = Annotated[str, typer.Option(help="Cluster profile: a YAML file, or 'local'.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Stay and show progress until it is done.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Budget in all, replacing study.trials.")]
+
+MISTAKE = 2
+
+
+def main() -> None:
+    """Run the command; a mistake of the user is one line and exit code 2, never a traceback."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        if os.environ.get("LMOPT_DEBUG"):
+            raise
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(MISTAKE if isinstance(error, ValueError) else 1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command(epilog="Example:  lmopt check sweeps/configs/bbc_minilm.yaml")
+def check(sweep: SweepFile, on: On = "local", as_json: AsJson = False) -> None:
+    """Check a sweep definition and show what would run: space, budget, cost."""
+    from sweeps.check import plan, print_plan
+
+    found = plan(sweep, on)
+    if as_json:
+        _print_json(found)
+    else:
+        print_plan(found, _console())
+
+
+@app.command(epilog="Example:  lmopt submit my_sweep.yaml --on slurm/profiles/my_cluster.yaml")
+def submit(
+    sweep: SweepFile,
+    on: On = "local",
+    wait: Wait = False,
+    run_dir: Annotated[Path | None, typer.Option(help="Default: runs/<name>.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Shared stages. Default: 'cache' beside the run directory.")
+    ] = None,
+    trials: Trials = None,
+    dry_run: Annotated[bool, typer.Option(help="Print the job scripts; submit nothing.")] = False,
+) -> None:
+    """Start a sweep: prepare, workers, finalize. Returns at once unless --wait."""
+    from sweeps.check import check_inputs
+    from sweeps.config import load_sweep
+    from sweeps.launch import launch, render, submitting
+    from sweeps.provenance import collect
+    from sweeps.run import create_run
+    from sweeps.study import open_study
+
+    definition = load_sweep(sweep)
+    profile = _load_profile(on)
+    if trials is not None:
+        definition = definition.with_trials(trials)
+    path = run_dir or Path("runs") / definition.name
+    if dry_run:
+        print(render(definition, profile, path))
+        return
+    check_inputs(definition)
+    run = create_run(path, definition, profile, cache or path.parent / "cache", collect())
+    with submitting(run):
+        open_study(run)
+        launch(run, trials_left=run.trials)
+    _after_submit(run, wait)
+
+
+@app.command(epilog="Example:  lmopt resume runs/bbc_minilm --trials 60 --wait")
+def resume(run_dir: RunDir, trials: Trials = None, wait: Wait = False) -> None:
+    """Go on after an interruption, or with a larger budget: finished trials stay as they are."""
+    from sweeps.resume import resume_run
+    from sweeps.run import open_run
+
+    run, submitted = resume_run(open_run(run_dir), trials)
+    if not submitted:
+        print(f"nothing to do: {run.trials} trials are done; raise the budget with --trials")
+        return
+    _after_submit(run, wait)
+
+
+@app.command(epilog="Example:  lmopt status runs/bbc_minilm --watch")
+def status(
+    run_dir: RunDir,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show trials by state, workers, time used and left, and the best points so far."""
+    from sweeps.display import status_view
+    from sweeps.follow import follow
+    from sweeps.run import open_run
+    from sweeps.status import read_status
+
+    run = open_run(run_dir)
+    console = _console()
+    if as_json:
+        _print_json(read_status(run).to_json())
+    elif watch:
+        console.print(status_view(follow(run, console), width=console.width))
+    else:
+        console.print(status_view(read_status(run), width=console.width))
+
+
+@app.command(epilog="Example:  lmopt cancel runs/bbc_minilm")
+def cancel(run_dir: RunDir) -> None:
+    """End all jobs of a run; `lmopt resume` goes on from there."""
+    from slurm.jobs import cancel as cancel_jobs
+    from sweeps.launch import live_jobs
+    from sweeps.run import open_run
+
+    run = open_run(run_dir)
+    live = live_jobs(run)
+    cancel_jobs(list(live), run.jobs)
+    print(f"cancelled {len(live)} jobs; go on with 'lmopt resume {run_dir}'")
+
+
+@app.command(epilog="Example:  lmopt logs runs/bbc_minilm 7")
+def logs(
+    run_dir: RunDir,
+    trial: Annotated[int | None, typer.Argument(help="Only the job of this trial.")] = None,
+    lines: Annotated[int, typer.Option(min=1, help="Last lines of each log.")] = 40,
+) -> None:
+    """Print the end of the jobs' logs."""
+    from sweeps.logs import tail_logs
+    from sweeps.run import open_run
+
+    for text in tail_logs(open_run(run_dir), trial, lines):
+        print(text)
+
+
+@app.command(epilog="Example:  lmopt pareto runs/bbc_minilm --json | jq '.front[0]'")
+def pareto(
+    run_dir: RunDir,
+    as_json: AsJson = False,
+    figure: Annotated[
+        Path | None, typer.Option(help="Stem of the figure. Default: RUN/report/pareto_front.")
+    ] = None,
+) -> None:
+    """Print the method table and the front, and draw the figure (PNG and SVG)."""
+    from sweeps.report import pareto_report, print_report
+    from sweeps.run import open_run
+
+    report = pareto_report(open_run(run_dir), figure)
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        print_report(report, _console())
+
+
+@app.command(epilog="Example:  lmopt schema > sweep.schema.json")
+def schema() -> None:
+    """Print the JSON schema of a sweep definition; editors complete and check with it."""
+    from sweeps.config import SweepConfig
+
+    _print_json(SweepConfig.model_json_schema())
+
+
+def _after_submit(run: "Run", wait: bool) -> None:
+    from sweeps.launch import rounds
+
+    path = os.path.relpath(run.path)
+    if not wait:
+        jobs = rounds(run)[-1].jobs
+        print(f"submitted {len(jobs)} jobs; watch with 'lmopt status {path} --watch'")
+        return
+    from sweeps.follow import follow_to_end
+
+    raise typer.Exit(follow_to_end(run, _console()))
+
+
+def _load_profile(name: str) -> Any:
+    from slurm.profile import load_profile
+
+    return load_profile(name)
+
+
+def _console() -> "Console":
+    from sweeps.display import console
+
+    return console()
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, indent=2, default=str))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,336 @@
+"""The definition of a sweep: one YAML file, checked whole before anything runs."""
+
+import difflib
+import re
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from lmopt.config import Recipe, RuntimeConfig, StudentConfig, TaskConfig, TeacherConfig
+from sweeps.space import Categorical, Distribution, Float, Int
+
+Direction = Literal["maximize", "minimize"]
+
+# What a trial can be judged by: columns of its row that the search may see (never the test split).
+OBJECTIVES: dict[str, Direction] = {
+    "accuracy_validation": "maximize",
+    "macro_f1_validation": "maximize",
+    "size_bytes": "minimize",
+    "folder_bytes": "minimize",
+    "parameters": "minimize",
+    "latency_b1_p50_ms": "minimize",
+    "latency_b32_p50_ms": "minimize",
+    "speedup_b1": "maximize",
+    "speedup_b32": "maximize",
+}
+CONSTRAINABLE = (*OBJECTIVES, "accuracy_drop_validation", "size_ratio")
+STORAGE_SCHEMES = ("postgresql", "mysql", "sqlite")
+
+
+class ConfigError(ValueError):
+    """A mistake in a file that the user wrote; the message says where, what and the remedy."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Bound(_Strict):
+    """Limits on a measured value; a trial outside them is infeasible for the sampler."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "Bound":
+        if self.min is None and self.max is None:
+            raise ValueError("a constraint needs min, max or both")
+        return self
+
+
+class StudyConfig(_Strict):
+    """How the space is searched."""
+
+    trials: int = Field(default=28, ge=1, description="Budget in all, reference points included.")
+    sampler: Literal["tpe", "random", "gp", "nsga2"] = "tpe"
+    seed: int = Field(default=0, ge=0)
+    storage: str | None = Field(
+        default=None,
+        description="Optuna RDB URL, e.g. postgresql://user@host/lmopt; default: a journal file.",
+    )
+
+    @field_validator("storage")
+    @classmethod
+    def _check_storage(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(STORAGE_SCHEMES):
+            raise ValueError(
+                f"must be a database URL ({', '.join(STORAGE_SCHEMES)}) or left out "
+                f"for the journal file in the run directory, got {value!r}"
+            )
+        return value
+
+
+class Resources(_Strict):
+    """How wide the sweep runs; what one job asks for is in the cluster profile."""
+
+    workers: int = Field(default=2, ge=1, description="Workers at once, at most.")
+
+
+# Editors complete the fields of a recipe wherever some of them may be given.
+_RECIPE_FIELDS = {
+    "properties": Recipe.model_json_schema()["properties"],
+    "additionalProperties": False,
+}
+_AsRecipe = WithJsonSchema({"type": "object", **_RECIPE_FIELDS})
+
+
+class SweepConfig(_Strict):
+    """A whole sweep."""
+
+    name: str = Field(description="The run directory is called so.")
+    task: TaskConfig
+    teacher: TeacherConfig
+    student: StudentConfig = StudentConfig()
+    recipe: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Fixed settings of every trial; any field of a recipe.",
+        json_schema_extra=_RECIPE_FIELDS,
+    )
+    search: dict[str, Distribution] = Field(
+        min_length=1,
+        description="What the sampler varies; any field of a recipe.",
+        json_schema_extra={"propertyNames": {"enum": list(Recipe.model_fields)}},
+    )
+    reference_points: dict[str, Annotated[dict[str, Any], _AsRecipe]] | None = Field(
+        default=None, description="Named recipes that run first; default: each method alone."
+    )
+    objectives: dict[str, Direction] = Field(
+        default={
+            "accuracy_validation": "maximize",
+            "size_bytes": "minimize",
+            "speedup_b1": "maximize",
+        },
+        min_length=1,
+        json_schema_extra={"propertyNames": {"enum": list(OBJECTIVES)}},
+    )
+    constraints: dict[str, Bound] = Field(
+        default_factory=dict,
+        description="Limits on measured values; outside them a trial is infeasible.",
+        json_schema_extra={"propertyNames": {"enum": list(CONSTRAINABLE)}},
+    )
+    study: StudyConfig = StudyConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+    resources: Resources = Resources()
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+            raise ValueError(f"must be letters, digits, dots, dashes or underscores, got {value!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> "SweepConfig":
+        _known("objectives", self.objectives, OBJECTIVES)
+        _known("constraints", self.constraints, CONSTRAINABLE)
+        _known("recipe", self.recipe, Recipe.model_fields)
+        _known("search", self.search, Recipe.model_fields)
+        for name, direction in self.objectives.items():
+            if direction != OBJECTIVES[name]:
+                raise ValueError(f"objectives.{name}: the better direction is {OBJECTIVES[name]}")
+        if twice := sorted(set(self.recipe) & set(self.search)):
+            raise ValueError(f"recipe.{twice[0]}: given under search as well; keep one of them")
+        self._check_values()
+        self._check_effect()
+        if self.study.trials < len(self.references()):
+            raise ValueError(
+                f"study.trials must hold the {len(self.references())} reference points "
+                f"({', '.join(self.references())}), got {self.study.trials}"
+            )
+        return self
+
+    def _check_effect(self) -> None:
+        """Refuse to search what cannot matter: every trial of it would be wasted."""
+        trained = {"epochs", "recovery_epochs"} & set(self.search) or self.recipe.get("epochs", 0)
+        for name in ("temperature", "alpha"):
+            if name in self.search and not trained:
+                raise ValueError(
+                    f"search.{name} has no effect while nothing is trained: set recipe.epochs"
+                )
+
+    def _check_values(self) -> None:
+        base = _recipe("recipe", self.recipe)
+        for name, distribution in self.search.items():
+            for value in distribution.bounds():
+                _recipe("search", {**base.model_dump(), name: value})
+        for name, overrides in (self.reference_points or {}).items():
+            _known(f"reference_points.{name}", overrides, Recipe.model_fields)
+            _recipe(f"reference_points.{name}", {**base.model_dump(), **overrides})
+
+    def make_recipe(self, params: Mapping[str, Any]) -> Recipe:
+        """Return the recipe of a point of the space."""
+        base = "teacher" if self.student.model is None else "student"
+        return Recipe(**{"base": base, **self.recipe, **params}).canonical()
+
+    def with_trials(self, trials: int) -> "SweepConfig":
+        """Return the same sweep with another budget."""
+        data = self.model_dump(mode="json", exclude_unset=True)
+        data["study"] = {**data.get("study", {}), "trials": trials}
+        return parse_sweep(data, source="--trials")
+
+    def references(self) -> dict[str, Recipe]:
+        """Return the reference points by name: the teacher as it is, then each method alone."""
+        chosen = self.reference_points
+        if chosen is None:
+            chosen = default_reference_points(self)
+        return {name: self.make_recipe(overrides) for name, overrides in chosen.items()}
+
+
+def default_reference_points(sweep: SweepConfig) -> dict[str, dict[str, Any]]:
+    """Return the rows of the research's table as far as this sweep searches their method."""
+    untouched = {"base": "teacher", "layers": None, "epochs": 0, "sparsity": 0.0, "bits": 32}
+    points: dict[str, dict[str, Any]] = {"baseline": untouched}
+    distillation: dict[str, Any] = {"sparsity": 0.0, "bits": 32}
+    if "layers" in sweep.search:
+        distillation["layers"] = _middle(sweep.search["layers"])
+    points["distillation"] = distillation
+    # The study prunes at one sparsity and quantizes to one width: the usual ones stand for them.
+    points["pruning"] = {**untouched, "sparsity": 0.5, "alpha": 0.0}
+    points["quantization"] = {**untouched, "bits": 8}
+    return points
+
+
+def _middle(distribution: Float | Int | Categorical) -> Any:
+    if isinstance(distribution, Categorical):
+        return distribution.choices[len(distribution.choices) // 2]
+    return (distribution.low + distribution.high) // 2
+
+
+def load_sweep(path: Path | str) -> SweepConfig:
+    """Read and check a sweep definition.
+
+    Raises:
+        ConfigError: One line per mistake: the key's path, the rule, the remedy.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"no sweep definition at {path}: name an existing YAML file")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold keys and values such as 'name: my_sweep'")
+    return parse_sweep(data, source=str(path))
+
+
+def parse_sweep(data: Mapping[str, Any], *, source: str) -> SweepConfig:
+    """Check a sweep definition that was read already; `source` is named in the errors."""
+    try:
+        return SweepConfig.model_validate(data)
+    except ValidationError as error:
+        lines = [f"{line} ({source})" for line in explain(error, SweepConfig)]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Turn a validation error into one line per mistake, with the nearest valid name."""
+    lines = []
+    for item in error.errors():
+        location = list(item["loc"])
+        where = ".".join(str(part) for part in _without_tags(model, location))
+        if item["type"] == "extra_forbidden":
+            lines.append(
+                f"unknown key {where}{_suggest(str(location[-1]), _fields(model, location))}"
+            )
+        elif item["type"] == "missing":
+            lines.append(f"{where} is missing: add it")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            message = message.replace("Input should be", "must be")
+            value = item["input"]
+            shown = "" if isinstance(value, dict | list | BaseModel) else f", got {value!r}"
+            shown = "" if "got " in message else shown
+            lines.append(f"{where}: {message}{shown}" if where else f"{message}{shown}")
+    return lines
+
+
+def _known(
+    where: str, given: Mapping[str, Any], known: Mapping[str, Any] | tuple[str, ...]
+) -> None:
+    for name in given:
+        if name not in known:
+            raise ValueError(f"unknown key {where}.{name}{_suggest(name, list(known))}")
+
+
+def _recipe(where: str, values: Mapping[str, Any]) -> Recipe:
+    try:
+        return Recipe(**values)
+    except ValidationError as error:
+        raise ValueError("; ".join(f"{where}.{line}" for line in explain(error, Recipe))) from None
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; valid: {', '.join(sorted(known))}" if known else ""
+
+
+def _fields(model: type[BaseModel], location: list[int | str]) -> list[str]:
+    """Return the valid keys at the place that an unknown key was found in."""
+    here: list[Any] = [model]
+    for part in location[:-1]:
+        here = [step for annotation in here for step in _step(annotation, part)]
+    return [name for m in here for name in m.model_fields if isinstance(m, type)]
+
+
+def _without_tags(model: type[BaseModel], location: list[int | str]) -> Iterator[int | str]:
+    """Drop the discriminator tags that pydantic puts into a location."""
+    for index, part in enumerate(location):
+        is_tag = part in ("float", "int", "categorical") and index == 2 and location[0] == "search"
+        if not is_tag:
+            yield part
+
+
+def _step(annotation: Any, part: int | str) -> Iterator[Any]:
+    """Yield the models that lie behind one step of a location."""
+    for option in _options(annotation):
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            if part in option.model_fields:
+                yield from _models(option.model_fields[str(part)].annotation)
+            elif part == option.__name__.lower():  # a discriminator's tag
+                yield option
+        elif get_origin(option) is dict:
+            yield from _models(get_args(option)[1])
+
+
+def _models(annotation: Any) -> Iterator[Any]:
+    for option in _options(annotation):
+        if get_origin(option) is dict or (
+            isinstance(option, type) and issubclass(option, BaseModel)
+        ):
+            yield option
+
+
+def _options(annotation: Any) -> Iterator[Any]:
+    """Yield the members of a union, unwrapped."""
+    if get_origin(annotation) is Annotated:
+        yield from _options(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, types.UnionType):
+        for member in get_args(annotation):
+            yield from _options(member)
+    else:
+        yield annotation

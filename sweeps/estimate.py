@@ -1,0 +1,88 @@
+"""What a sweep will cost, before it runs: from trials of the same task, or from arithmetic."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from analysis.results import load_results
+from sweeps.config import SweepConfig
+from sweeps.run import read_json
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Core-hours of a whole sweep; `basis` says what the number rests on."""
+
+    core_hours: float | None
+    basis: str
+
+
+def estimate(sweep: SweepConfig, runs: Path) -> Estimate:
+    """Estimate the core-hours of a sweep.
+
+    The mean trial of earlier runs of the same task and teacher under `runs`, if there are any;
+    otherwise 6 floating point operations a parameter and token (Kaplan et al. 2020, section 2.1)
+    at the speed of this machine, which is right to a factor of about three.
+    """
+    seconds = [s for path in _similar(sweep, runs) for s in _core_seconds(path)]
+    if seconds:
+        hours = float(np.mean(seconds)) * sweep.study.trials / 3600
+        return Estimate(hours, f"mean of {len(seconds)} trials of the same task and teacher")
+    tokens = _trained_tokens(sweep)
+    parameters = _encoder_parameters(sweep)
+    if tokens is None or parameters is None:
+        return Estimate(None, "needs recipe.train_examples and a model that is on disk")
+    seconds_a_trial = 6 * parameters * tokens / _flops_per_core()
+    hours = seconds_a_trial * sweep.study.trials / 3600
+    return Estimate(hours, "from arithmetic, right to a factor of about three; no such run yet")
+
+
+def _similar(sweep: SweepConfig, runs: Path) -> Iterable[Path]:
+    wanted = sweep.model_dump(mode="json", exclude_unset=True)
+    for path in sorted(runs.glob("*/sweep.yaml")):
+        other = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if all(other.get(key) == wanted.get(key) for key in ("task", "teacher", "recipe")):
+            yield path.parent
+
+
+def _core_seconds(run_dir: Path) -> list[float]:
+    rows = load_results(run_dir)
+    complete = rows.loc[rows["state"].eq("COMPLETE"), "core_seconds"].dropna()
+    return [float(value) for value in complete]
+
+
+def _trained_tokens(sweep: SweepConfig) -> float | None:
+    recipe = sweep.make_recipe({})
+    if recipe.train_examples is None:
+        return None
+    return recipe.train_examples * (recipe.epochs + recipe.recovery_epochs) * sweep.task.max_length
+
+
+def _encoder_parameters(sweep: SweepConfig) -> float | None:
+    """Return the parameters of a trial's layers (12 h^2 each); None without a config on disk."""
+    from lmopt.sources import resolve
+
+    model = sweep.student.model or sweep.teacher.model
+    config = read_json(Path(resolve(model)) / "config.json") or {}
+    layers, width = config.get("num_hidden_layers"), config.get("hidden_size")
+    if "layers" in sweep.search:
+        bounds = [layers if b is None else b for b in sweep.search["layers"].bounds()]
+        layers = float(np.mean(np.asarray(bounds, dtype=float)))
+    return 12.0 * layers * int(width) ** 2 if layers and width else None
+
+
+def _flops_per_core() -> float:
+    """Return the floating point operations a second that one matrix product reaches here."""
+    from threadpoolctl import threadpool_limits
+
+    a, seconds = np.ones((512, 512), dtype=np.float32), []
+    with threadpool_limits(1):
+        for _ in range(20):
+            started = time.perf_counter()
+            a @ a
+            seconds.append(time.perf_counter() - started)
+    return 2 * 512**3 / min(seconds)

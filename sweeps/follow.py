@@ -1,0 +1,99 @@
+"""Watching a run in a terminal: a line for each finished trial, live progress below."""
+
+import os
+import time
+import warnings
+
+import pandas as pd
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from analysis.results import read_rows
+from slurm.jobs import cancel
+from sweeps.display import headline, status_view, trial_line
+from sweeps.launch import live_jobs
+from sweeps.report import pareto_report, print_report
+from sweeps.run import Run
+from sweeps.status import Status, read_status
+
+LOCAL_INTERVAL_S = 1.0
+SLURM_INTERVAL_S = 10.0  # the scheduler is asked each time
+
+
+def follow(run: Run, console: Console, *, until_idle: bool = True) -> Status:
+    """Show a run until it is finished or nothing of it lives any more; return its last status."""
+    interval = LOCAL_INTERVAL_S if run.profile.scheduler == "local" else SLURM_INTERVAL_S
+    seen: set[tuple[int, int]] = set()
+    stage = ""
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        while True:
+            status = read_status(run)
+            print_new_rows(run, console, seen)
+            if console.is_terminal:
+                live.update(status_view(status, width=console.width))
+            else:
+                stage = _print_stage(status, console, stage)
+            if until_idle and (status.finished or not _alive(status)):
+                return status
+            time.sleep(interval)
+
+
+def print_new_rows(run: Run, console: Console, seen: set[tuple[int, int]]) -> None:
+    """Print every attempt that ended since the last call."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a row being replaced this moment
+        rows = read_rows(run.path).sort_values("finished_utc")
+    columns = [str(name) for name in rows if str(name).startswith("param_")]
+    records = [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
+    for row in records:
+        key = (-1 if pd.isna(row["trial"]) else int(row["trial"]), int(row["attempt"]))
+        if key not in seen:
+            seen.add(key)
+            console.print(trial_line(row, columns), soft_wrap=True)
+
+
+def _print_stage(status: Status, console: Console, before: str) -> str:
+    """Say in a pipe what a run prepares: there is no live view to show it."""
+    stages = [f"{p.kind}: {p.stage}" for p in status.working if p.trial is None and p.stage]
+    if stages and stages[0] != before:
+        console.print(Text(stages[0], style="dim"))
+        return stages[0]
+    return before
+
+
+def _alive(status: Status) -> bool:
+    return any(status.jobs.get(state) for state in ("PENDING", "RUNNING"))
+
+
+def follow_to_end(run: Run, console: Console) -> int:
+    """Follow a run that was just submitted, print its report; return the exit code.
+
+    Ctrl-C ends the jobs of a local run, which belong to this terminal, and only stops watching a
+    run on Slurm.
+    """
+    try:
+        status = follow(run, console)
+    except KeyboardInterrupt:
+        return _interrupted(run, console)
+    path = os.path.relpath(run.path)
+    if not status.finished:
+        error = status.error or "its jobs ended early"
+        console.print(Text(f"{error}; see 'lmopt logs {path}', go on: 'lmopt resume {path}'"))
+        return 1
+    if not status.trials["COMPLETE"]:
+        console.print(Text(f"no trial succeeded; see 'lmopt logs {path}'", style="red"))
+        return 1
+    print_report(pareto_report(run), console)
+    console.print(headline(status))
+    return 0
+
+
+def _interrupted(run: Run, console: Console) -> int:
+    path = os.path.relpath(run.path)
+    if run.profile.scheduler == "local":
+        cancel(list(live_jobs(run)), run.jobs)
+        console.print(f"interrupted; nothing is lost, go on with 'lmopt resume {path} --wait'")
+    else:
+        console.print(f"still running; watch with 'lmopt status {path} --watch'")
+    return 130

@@ -1,0 +1,24 @@
+"""The entry points of the jobs. Submitting pickles these; the heavy imports happen in the job."""
+
+from slurm.profile import JobResources
+
+
+def prepare_job(run_dir: str) -> None:
+    """Make what every trial needs."""
+    from sweeps import worker
+
+    worker.prepare_run(run_dir)
+
+
+def worker_job(run_dir: str, index: int, resources: JobResources) -> None:
+    """Run trials until nothing is left for this worker."""
+    from sweeps import worker
+
+    worker.work(run_dir, index, resources)
+
+
+def finalize_job(run_dir: str, submitted_round: int) -> None:
+    """Heal, submit another round if that is worth it, else finish the run."""
+    from sweeps import finalize
+
+    finalize.finalize(run_dir, submitted_round)

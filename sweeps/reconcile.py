@@ -1,0 +1,149 @@
+"""Healing: rows that Optuna was not told of, and trials whose job is gone.
+
+The rows are the study and the scheduler is the truth about jobs; everything here is safe to repeat.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+import pyarrow.parquet as pq
+from optuna.trial import FrozenTrial, TrialState
+
+from analysis.results import write_row
+from slurm.jobs import Job, JobState, job_states
+from slurm.profile import Retries
+from sweeps import claims, row
+from sweeps.claims import Claim
+from sweeps.run import Run
+from sweeps.study import tell
+
+LIVE: tuple[JobState, ...] = ("PENDING", "RUNNING")
+UNCLAIMED_GRACE_S = 60
+MAX_ATTEMPTS = 100
+# How a job's end counts against the limits of the profile's `retries`.
+CAUSES: dict[JobState, str] = {
+    "OUT_OF_MEMORY": "out_of_memory",
+    "TIMEOUT": "timeout",
+    "NODE_FAIL": "node_fail",
+    "PREEMPTED": "preempted",
+}
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A trial that counts as running although nobody runs it; `cause` says why its job ended."""
+
+    claim: Claim
+    cause: str
+
+
+def tell_rows(run: Run, study: optuna.Study) -> int:
+    """Tell Optuna of every row it was not told of; return how many. Needs `run.lock()`."""
+    told = 0
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        claim = claims.newest(run, trial.number)
+        values = row.final_row(run, claim) if claim else None
+        if values is not None:
+            tell_row(run, study, values)
+            told += 1
+    return told
+
+
+def tell_row(run: Run, study: optuna.Study, values: Mapping[str, Any]) -> None:
+    """Tell Optuna what a row says. Needs `run.lock()`."""
+    if values["state"] == "COMPLETE":
+        objectives = [float(values[name]) for name in run.sweep.objectives]
+        constraints = row.constraint_values(values, run.sweep.constraints)
+        tell(study, values["trial"], values=objectives, constraints=constraints)
+    else:
+        tell(study, values["trial"])
+
+
+def orphans(run: Run, study: optuna.Study, me: Job | None) -> list[Orphan]:
+    """Return the running trials whose job is gone. One scheduler query, without the lock."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    owners = [(trial, claims.newest(run, trial.number)) for trial in running]
+    asked = {claim.job_id for _, claim in owners if claim and claim.job_id}
+    asked -= {me.job_id if me else ""}
+    states = job_states(sorted(asked), run.jobs) if asked else {}
+    found = []
+    for trial, claim in owners:
+        if claim is not None and claim.recipe:
+            cause = _cause_of_death(claim, me, states)
+        else:
+            cause = _cause_without_claim(trial)
+            claim = _nobody(trial, -1 if claim is None else claim.attempt)
+        if cause is not None:
+            found.append(Orphan(claim, cause))
+    return found
+
+
+def _cause_of_death(claim: Claim, me: Job | None, states: Mapping[str, JobState]) -> str | None:
+    """Return why the job of a claim ended; None while it lives."""
+    if me is not None and claim.job_id == me.job_id:
+        # An earlier life of this very job, before Slurm requeued it.
+        return "preempted" if claim.restarts < me.restarts else None
+    state = states.get(claim.job_id, "LOST")
+    return None if state in LIVE else CAUSES.get(state, "lost")
+
+
+def _cause_without_claim(trial: FrozenTrial) -> str | None:
+    """Return "lost" for a trial whose worker died between asking and claiming."""
+    assert trial.datetime_start is not None, "a running trial has started"
+    age_s = time.time() - trial.datetime_start.timestamp()
+    return "lost" if age_s > UNCLAIMED_GRACE_S else None
+
+
+def _nobody(trial: FrozenTrial, attempt: int) -> Claim:
+    """Return the claim of a trial that nobody took, or whose claim is torn (full disk)."""
+    return Claim(
+        number=trial.number,
+        attempt=attempt,
+        job_id="",
+        restarts=0,
+        node="",
+        started_utc="",
+        params=trial.params,
+        recipe=trial.user_attrs["recipe"],
+        key=trial.user_attrs["key"],
+        reference=trial.user_attrs.get("reference"),
+        mem_gb=None,
+        time_min=None,
+    )
+
+
+def bury(run: Run, orphan: Orphan) -> None:
+    """Write the row of an attempt whose job died, unless it left one. Needs `run.lock()`."""
+    path = run.row_path(orphan.claim.number, orphan.claim.attempt)
+    if orphan.claim.attempt < 0 or path.exists():
+        return
+    identity = row.identity(run, orphan.claim)
+    error = f"{orphan.cause.replace('_', ' ')}: job {orphan.claim.job_id or 'unknown'} is gone"
+    write_row({**identity, "state": "LOST", "error": error}, path)
+
+
+def give_up(run: Run, study: optuna.Study, number: int) -> None:
+    """Fail a trial for good; its last LOST row says why. Needs `run.lock()`."""
+    tell(study, number)
+
+
+def losses(run: Run, number: int) -> dict[str, int]:
+    """Return how often a trial was lost, by cause."""
+    counts: dict[str, int] = {}
+    for attempt in range(MAX_ATTEMPTS):
+        path = run.row_path(number, attempt)
+        if not path.exists():
+            break
+        values = pq.read_table(path, columns=["state", "error"]).to_pylist()[0]
+        if values["state"] == "LOST":
+            cause = str(values["error"]).split(":")[0].replace(" ", "_")
+            counts[cause] = counts.get(cause, 0) + 1
+    return counts
+
+
+def may_retry(retries: Retries, lost: Mapping[str, int]) -> bool:
+    """Whether the profile allows one more attempt after these losses."""
+    return all(count <= int(getattr(retries, cause)) for cause, count in lost.items())

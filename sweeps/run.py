@@ -1,0 +1,151 @@
+"""The run directory: everything that a sweep leaves, and the small files that hold it together."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock
+
+from slurm.profile import Profile, load_profile
+from sweeps.config import ConfigError, SweepConfig, parse_sweep
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory with its frozen definition. `trials` is the budget in all."""
+
+    path: Path
+    sweep: SweepConfig
+    profile: Profile
+    cache: Path
+    trials: int
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def rows(self) -> Path:
+        return self.path / "trials"
+
+    @property
+    def claims(self) -> Path:
+        return self.path / "claims"
+
+    @property
+    def jobs(self) -> Path:
+        return self.path / "jobs"
+
+    @property
+    def progress(self) -> Path:
+        return self.path / "progress"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "study.journal"
+
+    def row_path(self, number: int, attempt: int) -> Path:
+        """Return where the row of an attempt belongs."""
+        return self.rows / f"{number:06d}-{attempt:02d}.parquet"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for a few milliseconds; the kernel frees it when the holder dies."""
+        with FileLock(self.path / "study.lock", timeout=600):
+            yield
+
+
+def create_run(
+    path: Path, sweep: SweepConfig, profile: Profile, cache: Path, provenance: Mapping[str, Any]
+) -> Run:
+    """Make a run directory and freeze the definition in it.
+
+    Raises:
+        ConfigError: The directory exists already, or cannot be written.
+    """
+    if path.exists():
+        raise ConfigError(
+            f"{path} exists: continue it with 'lmopt resume {path}', "
+            "or choose another directory with --run-dir"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Made whole under another name first: nobody ever sees half a run directory.
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as made:
+            root = Path(made) / "run"
+            for folder in ("trials", "claims", "jobs", "progress"):
+                (root / folder).mkdir(parents=True)
+            _write_yaml(root / "sweep.yaml", sweep.model_dump(mode="json", exclude_unset=True))
+            _write_yaml(root / "profile.yaml", profile.model_dump(mode="json", exclude_unset=True))
+            write_json(root / "provenance.json", dict(provenance))
+            state = {"cache": str(cache.resolve()), "trials": sweep.study.trials}
+            write_json(root / "run.json", state)
+            root.rename(path)
+    except OSError as error:
+        raise ConfigError(f"cannot make {path}: {error.strerror}; choose --run-dir") from None
+    return open_run(path)
+
+
+def open_run(path: Path | str) -> Run:
+    """Open an existing run directory.
+
+    Raises:
+        ConfigError: It is no run directory.
+    """
+    path = Path(path)
+    if not (path / "run.json").is_file():
+        known = sorted(str(p.parent) for p in path.glob("*/run.json"))
+        hint = f"; did you mean {known[0]}?" if known else ""
+        raise ConfigError(f"{path} is not a run directory (no run.json in it){hint}")
+    state = json.loads((path / "run.json").read_text())
+    sweep = parse_sweep(
+        yaml.safe_load((path / "sweep.yaml").read_text(encoding="utf-8")),
+        source=str(path / "sweep.yaml"),
+    )
+    return Run(
+        path=path.resolve(),
+        sweep=sweep,
+        profile=load_profile(path / "profile.yaml"),
+        cache=Path(state["cache"]),
+        trials=state["trials"],
+    )
+
+
+def set_budget(run: Run, trials: int) -> Run:
+    """Change the total number of trials of a run."""
+    state = json.loads((run.path / "run.json").read_text())
+    write_json(run.path / "run.json", {**state, "trials": trials})
+    return replace(run, trials=trials)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file so that it is either there whole or not at all."""
+    text = json.dumps(value, indent=1, sort_keys=True, default=str)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None where there is none, or only a torn one."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _write_yaml(path: Path, value: Any) -> None:
+    path.write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -1,0 +1,114 @@
+"""Where a run stands: trials by state, jobs, time used and left, the best points so far."""
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from analysis.report import front_table, to_records
+from analysis.results import final_attempts, load_results
+from analysis.volume import hypervolume_of
+from slurm.jobs import job_states
+from slurm.record import read_exit
+from sweeps.launch import Round, rounds
+from sweeps.progress import Progress, read_progress
+from sweeps.reconcile import LIVE
+from sweeps.run import Run
+
+
+@dataclass(frozen=True)
+class Status:
+    """A snapshot of a run, from its rows, its jobs' states and what its workers last said."""
+
+    run: str
+    trials: dict[str, int]
+    budget: int
+    jobs: dict[str, int]
+    working: list[Progress]
+    front: list[dict[str, Any]]
+    hypervolume: float
+    seconds_elapsed: float
+    seconds_left: float | None
+    core_hours: float
+    finished: bool
+    error: str | None
+
+    @property
+    def done(self) -> int:
+        """Trials with a final result, good or bad."""
+        return sum(self.trials[state] for state in ("COMPLETE", "FAIL", "PRUNED"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for scripts."""
+        return asdict(self) | {"done": self.done}
+
+
+def read_status(run: Run) -> Status:
+    """Take a snapshot. One scheduler query however many jobs there are."""
+    rows = load_results(run.path)
+    submitted = rounds(run)
+    ids = [job for part in submitted for job in part.jobs]
+    states = job_states(ids, run.jobs) if ids else {}
+    live = {job for job, state in states.items() if state in LIVE}
+    working = [progress for progress in read_progress(run) if progress.job_id in live]
+    trials = _trial_states(run, rows, working)
+    finished = (run.path / "finished.json").exists() and not live
+    return Status(
+        run=str(run.path),
+        trials=trials,
+        budget=run.trials,
+        jobs=dict(Counter(states.values())),
+        working=working,
+        front=to_records(front_table(rows, run.sweep.objectives)),
+        hypervolume=hypervolume_of(rows, run.sweep.objectives),
+        seconds_elapsed=_elapsed(submitted, rows, finished),
+        seconds_left=_left(run, rows, trials, len(working)),
+        core_hours=float(rows["core_seconds"].fillna(0).sum()) / 3600,
+        finished=finished,
+        error=None if finished else _why_dead(run, submitted, live),
+    )
+
+
+def _trial_states(run: Run, rows: pd.DataFrame, working: list[Progress]) -> dict[str, int]:
+    models = final_attempts(rows[rows["kind"].ne("linear")])
+    found = Counter(str(state) for state in models["state"])
+    running = {progress.trial for progress in working if progress.trial is not None}
+    running -= set(models.loc[models["state"].ne("LOST"), "trial"].dropna())
+    found["LOST"] -= len(running & set(models.loc[models["state"].eq("LOST"), "trial"].dropna()))
+    known = {state: found[state] for state in ("COMPLETE", "FAIL", "PRUNED", "LOST")}
+    known["RUNNING"] = len(running)
+    known["WAITING"] = max(0, run.trials - sum(known.values()))
+    return known
+
+
+def _elapsed(submitted: list[Round], rows: pd.DataFrame, finished: bool) -> float:
+    if not submitted:
+        return 0.0
+    start = datetime.fromisoformat(submitted[0].submitted_utc)
+    last = rows["finished_utc"].max() if finished and len(rows) else datetime.now(UTC)
+    return max(0.0, float((last - start).total_seconds()))
+
+
+def _left(run: Run, rows: pd.DataFrame, trials: dict[str, int], workers: int) -> float | None:
+    """Return the seconds until the budget is done, from the mean trial; None if unknown."""
+    mean = rows.loc[rows["state"].eq("COMPLETE"), "seconds_total"].mean()
+    open_trials = trials["WAITING"] + trials["LOST"] + 0.5 * trials["RUNNING"]
+    if open_trials == 0:
+        return 0.0
+    if not workers or math.isnan(mean):
+        return None
+    return float(mean) * open_trials / min(workers, run.sweep.resources.workers)
+
+
+def _why_dead(run: Run, submitted: list[Round], live: set[str]) -> str | None:
+    """Return the first error among the last round's jobs once nothing of it lives."""
+    if live or not submitted:
+        return None
+    for job in submitted[-1].jobs:
+        ended = read_exit(job, run.jobs)
+        if ended is not None and ended.error:
+            return f"job {job}: {ended.error}"
+    return None

@@ -1,0 +1,167 @@
+"""What the jobs of a sweep do: prepare once, then run trials in every worker."""
+
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+import optuna
+
+from analysis.results import read_rows, write_row
+from lmopt.config import Recipe
+from lmopt.linear import linear_baseline
+from lmopt.pipeline import Prepared, prepare, run_recipe
+from lmopt.training import DivergedError
+from slurm.jobs import Job, current_job
+from slurm.profile import JobResources
+from sweeps import claims, row
+from sweeps.attempts import next_attempt
+from sweeps.claims import Claim
+from sweeps.progress import ProgressFile
+from sweeps.reconcile import tell_row
+from sweeps.run import Run, open_run
+from sweeps.study import open_study
+
+log = logging.getLogger("lmopt")
+
+
+def prepare_run(run_dir: str) -> None:
+    """Make what every trial needs: data, teacher, its logits, the baseline; and the linear row."""
+    run, job = open_run(run_dir), this_job()
+    progress = ProgressFile(run, job.job_id, "prepare")
+    try:
+        prepared = load_prepared(run, threads_of(job), progress)
+        write_linear_row(run, prepared)
+    finally:
+        progress.close()
+
+
+def work(run_dir: str, index: int, resources: JobResources) -> None:
+    """Run trials until nothing is left, the time runs out, or `trials_per_job` is reached."""
+    run, job = open_run(run_dir), this_job()
+    progress = ProgressFile(run, job.job_id, "worker")
+    study = open_study(run)
+    limit = run.profile.trials_per_job
+    done = 0
+    try:
+        prepared = load_prepared(run, threads_of(job), progress)
+        while limit is None or done < limit:
+            if not _time_suffices(run, job):
+                log.info("not enough time left for one more trial")
+                break
+            claim = next_attempt(run, study, job, resources, worker=index)
+            if claim is None:
+                break
+            progress.start(claim.number)
+            run_attempt(run, study, prepared, claim, job, progress)
+            done += 1
+    finally:
+        progress.close()
+
+
+def this_job() -> Job:
+    job = current_job()
+    assert job is not None, "job functions run inside a job"
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s"
+    )
+    return job
+
+
+def threads_of(job: Job) -> int:
+    """Return how many threads a job may use."""
+    return max(1, len(job.cores))
+
+
+def load_prepared(run: Run, threads: int, progress: ProgressFile | None = None) -> Prepared:
+    """Return what every trial starts from; made the first time, then loaded."""
+    sweep = run.sweep
+    return prepare(
+        sweep.task,
+        sweep.teacher,
+        sweep.student,
+        sweep.runtime,
+        cache=run.cache,
+        threads=threads,
+        progress=progress,
+    )
+
+
+def _time_suffices(run: Run, job: Job) -> bool:
+    """Whether the longest trial so far would still fit into the job's time limit."""
+    left_s = job.seconds_left()
+    if left_s is None:
+        return True
+    rows = read_rows(run.path)
+    seconds = rows.loc[rows["state"] == "COMPLETE", "seconds_total"].max()
+    return not seconds > left_s  # no trial yet (NaN): start one
+
+
+def run_attempt(
+    run: Run,
+    study: optuna.Study,
+    prepared: Prepared,
+    claim: Claim,
+    job: Job,
+    progress: ProgressFile,
+) -> None:
+    """Run one attempt to its row: COMPLETE with numbers, or FAIL with the reason and no number."""
+    log.info(
+        "trial %d attempt %d: %s", claim.number, claim.attempt, claim.params or claim.reference
+    )
+    try:
+        outcome = run_recipe(
+            prepared,
+            Recipe(**claim.recipe),
+            cache=run.cache,
+            threads=threads_of(job),
+            progress=progress,
+        )
+        result: row.Row = {"state": "COMPLETE", **row.measured(prepared, outcome)}
+        result["timed_alone"] = False
+    except DivergedError as error:
+        result = {"state": "FAIL", "error": f"diverged: {error}"}
+    except Exception as error:  # a failed trial is a result too; the sweep goes on
+        traceback.print_exc()
+        result = {"state": "FAIL", "error": f"{type(error).__name__}: {error}"}
+    record(
+        run, study, claim, {**row.spent(claim, job), "log_path": row.log_path(run, job), **result}
+    )
+
+
+def record(run: Run, study: optuna.Study, claim: Claim, result: row.Row) -> None:
+    """Write the row, then tell Optuna; only while this attempt still owns its trial."""
+    with run.lock():
+        if not claims.owns(run, claim):
+            log.warning("trial %d was taken over; this attempt's result is dropped", claim.number)
+            return
+        values = {**row.identity(run, claim), **result}
+        write_row(values, run.row_path(claim.number, claim.attempt))
+        tell_row(run, study, values)
+
+
+def write_linear_row(run: Run, prepared: Prepared) -> None:
+    """Write the row of TF-IDF with logistic regression: what no language model needs to beat."""
+    path = run.rows / "linear.parquet"
+    if path.exists():
+        return
+    started = datetime.now(UTC)
+    linear = linear_baseline(prepared)
+    values: row.Row = {
+        "run": run.name,
+        "study": run.name,
+        "attempt": 0,
+        "kind": "linear",
+        "method": "linear",
+        "state": "COMPLETE",
+        "size_bytes": linear.size_bytes,
+        "size_ratio": prepared.baseline_size_bytes / linear.size_bytes,
+        "runtime": "scikit-learn",
+        "seconds_total": (datetime.now(UTC) - started).total_seconds(),
+        "started_utc": started,
+        "finished_utc": datetime.now(UTC),
+    }
+    for split in ("validation", "test"):
+        values.update(row.quality(prepared, split, linear.predictions[split]))
+    write_row(values, Path(path))

@@ -1,0 +1,200 @@
+"""What is chosen, on which split, and how it reads."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analysis.display import display_of, format_value
+from analysis.report import BEST, format_table, front_table, method_table, to_records
+from analysis.selection import best_combination, front_rows, quality_objective, reported
+
+MakeRows = Callable[..., pd.DataFrame]
+
+
+def test_the_method_table_holds_each_method_once_in_order(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    table = method_table(make_rows(40), objectives)
+    assert list(table["method"]) == [
+        "baseline",
+        "distillation",
+        "pruning",
+        "quantization",
+        "linear",
+        BEST,
+    ]
+    baseline, linear, best = table.iloc[0], table.iloc[4], table.iloc[5]
+    assert baseline["size_share"] == 1.0
+    assert baseline["accuracy_drop_test"] == 0.0
+    assert best["size_share"] == pytest.approx(best["size_bytes"] / baseline["size_bytes"])
+    assert pd.isna(linear["speedup_b1"])
+    assert pd.isna(linear["trial"])
+    assert f"trial {best['trial']}: " in best["note"]
+
+
+def test_the_best_combination_is_the_smallest_near_the_baseline_on_validation(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(60)
+    best, rule = best_combination(rows, objectives)
+    baseline = rows.loc[rows["method"].eq("baseline"), "accuracy_validation"].iloc[0]
+    near = rows[rows["kind"].eq("search") & (rows["accuracy_validation"] >= baseline - 0.01)]
+    assert best["size_bytes"].iloc[0] == near["size_bytes"].min()
+    assert rule == (
+        "smallest model size on the front at most 1 point below the baseline's validation accuracy"
+    )
+
+
+def test_test_numbers_choose_nothing(make_rows: MakeRows, objectives: dict[str, str]) -> None:
+    rows = make_rows(60)
+    shuffled = rows.copy()
+    for name in [name for name in rows if str(name).endswith(("_test", "_test_se"))]:
+        shuffled[name] = rows[name].sample(frac=1, random_state=0).to_numpy()
+    for of in (rows, shuffled):
+        assert list(front_rows(of, objectives)["trial"]) == list(
+            front_rows(rows, objectives)["trial"]
+        )
+        assert list(best_combination(of, objectives)[0]["trial"]) == list(
+            best_combination(rows, objectives)[0]["trial"]
+        )
+
+
+def test_without_a_near_point_or_a_baseline_the_knee_is_taken(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(60)
+    far = rows.copy()
+    far.loc[far["method"].eq("baseline").fillna(False), "accuracy_validation"] = 0.99
+    for changed in (far, rows[~rows["method"].eq("baseline")]):
+        best, rule = best_combination(changed, objectives)
+        assert rule.startswith("knee of the front")
+        assert best["trial"].iloc[0] in set(front_rows(changed, objectives)["trial"])
+
+
+def test_the_front_leaves_out_failed_dominated_and_linear_rows(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(60)
+    front = front_rows(rows, objectives)
+    assert set(front["state"]) == {"COMPLETE"}
+    assert "linear" not in set(front["kind"])
+    assert front["accuracy_validation"].is_monotonic_decreasing
+    for point in rows[rows["state"].eq("COMPLETE") & rows["kind"].ne("linear")].itertuples():
+        at_least = (
+            (front["accuracy_validation"] >= point.accuracy_validation)
+            & (front["size_bytes"] <= point.size_bytes)
+            & (front["speedup_b1"] >= point.speedup_b1)
+        )
+        assert at_least.any()
+
+
+def test_a_trial_is_judged_by_its_final_attempt(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(4)
+    again = rows[rows["trial"].eq(0)].assign(attempt=1, accuracy_validation=0.95, size_bytes=1)
+    front = front_rows(pd.concat([rows, again]), objectives)
+    assert front.iloc[0]["attempt"] == 1
+    assert list(front["trial"]).count(0) == 1
+
+
+@pytest.mark.parametrize("trials", [0, 1, 3, 4, 5])
+@pytest.mark.parametrize("linear", [True, False])
+def test_few_rows_make_short_tables(
+    trials: int, linear: bool, make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(trials, linear=linear)
+    table, front = method_table(rows, objectives), front_table(rows, objectives)
+    assert len(table) == trials + linear
+    assert len(format_table(table)) == len(table)
+    assert len(format_table(front)) == len(front) <= trials
+    assert "–" in set(format_table(table).to_numpy().ravel()) or trials == 5 or not linear
+
+
+def test_a_sweep_of_failures_says_why(make_rows: MakeRows, objectives: dict[str, str]) -> None:
+    rows = make_rows(4, linear=False)
+    failed = rows[["run", "study", "trial", "attempt", "kind", "method"]].assign(
+        state="FAIL", error="loss is not finite"
+    )
+    rows = failed.reindex(columns=rows.columns).astype(rows.dtypes.to_dict())
+    table = method_table(rows, objectives)
+    assert set(table["note"]) == {"loss is not finite"}
+    assert table["accuracy_test"].isna().all()
+    assert front_table(rows, objectives).empty
+    assert set(format_table(table)["speed b1"]) == {"–"}
+
+
+def test_rows_without_an_objective_are_not_on_the_front(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(12)
+    rows["speedup_b1"] = float("nan")
+    assert front_rows(rows, objectives).empty
+    assert BEST not in set(method_table(rows, objectives)["method"])
+    with pytest.raises(ValueError, match="objective 'speed' is not a column"):
+        front_rows(rows, {"speed": "maximize"})
+    with pytest.raises(ValueError, match="at least one column"):
+        front_rows(rows, {})
+
+
+def test_the_front_table_has_parameters_and_objectives(make_rows: MakeRows) -> None:
+    objectives = {"macro_f1_validation": "maximize", "latency_b32_p50_ms": "minimize"}
+    table = front_table(make_rows(24), objectives)
+    assert {"param_bits", "param_layers", "latency_b32_p50_ms", "trial"} <= set(table)
+    text = format_table(table)
+    assert {"bits", "layers", "accuracy, %"} <= set(text)
+    assert text.map(lambda cell: isinstance(cell, str)).all(axis=None)
+
+
+def test_tables_are_json(make_rows: MakeRows, objectives: dict[str, str]) -> None:
+    rows = make_rows(24)
+    for table in (method_table(rows, objectives), front_table(rows, objectives)):
+        records = json.loads(json.dumps(to_records(table), allow_nan=False))
+        assert len(records) == len(table)
+    linear = to_records(method_table(rows, objectives))[4]
+    assert linear["method"] == "linear"
+    assert linear["trial"] is None
+    assert linear["note"] is None
+
+
+def test_the_reported_split_is_test_where_there_is_one(make_rows: MakeRows) -> None:
+    rows = make_rows(4)
+    assert reported("accuracy_validation", rows) == "accuracy_test"
+    assert reported("size_bytes", rows) == "size_bytes"
+    assert reported("accuracy_validation", rows.assign(accuracy_test=None)) == "accuracy_validation"
+    assert quality_objective({"size_bytes": "minimize", "kl_test": "minimize"}) == "kl_test"
+    assert quality_objective({"size_bytes": "minimize", "speedup_b1": "maximize"}) == "speedup_b1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "text"),
+    [
+        ("size_share", 0.04, None, "4.0 %"),
+        ("accuracy_test", 0.879, 0.005, "87.9 ± 0.5"),
+        ("accuracy_drop_test", -0.0012, 0.004, "-0.1 ± 0.4"),
+        ("speedup_b1", 9.68, None, "9.7×"),
+        ("size_bytes", 5_040_000, None, "5.0"),
+        ("latency_b1_p50_ms", 2.456, None, "2.46"),
+        ("param_alpha", 0.54321, None, "0.543"),
+        ("param_bits", 4, None, "4"),
+        ("param_device", "auto", None, "auto"),
+        ("trial", 12, None, "12"),
+        ("speedup_b1", float("nan"), None, "–"),
+        ("trial", pd.NA, None, "–"),
+        ("method", None, None, "–"),
+    ],
+)
+def test_numbers_read_as_people_write_them(name: str, value: Any, error: Any, text: str) -> None:
+    assert format_value(name, value, error) == text
+
+
+def test_labels_name_quantity_unit_and_baseline() -> None:
+    assert display_of("accuracy_test").axis_label == "Test accuracy (%)"
+    assert display_of("size_bytes").axis_label == "Model size (MB)"
+    assert display_of("speedup_b32").axis_label == "Speed-up over the fp32 teacher, batch 32 (×)"
+    assert display_of("latency_b1_p50_ms").axis_label == "Median latency, batch 1 (ms)"
+    assert display_of("seconds_distil").axis_label == "Seconds distil (s)"
+    assert display_of("parameters").axis_label == "Parameters"

@@ -1,0 +1,78 @@
+"""A private Slurm for the tests that need a real one: slurm/devcluster.py, once for the session."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from slurm import cluster as devcluster
+from slurm.devconfig import ClusterConfig
+from slurm.install import MissingPackagesError, check_packages
+from slurm.jobs import JobState, is_over, job_states
+
+MAX_ARRAY_SIZE = 6
+
+
+@dataclass(frozen=True)
+class Cluster:
+    folder: Path
+    config: ClusterConfig
+
+    def wait(
+        self,
+        job_ids: Sequence[str],
+        folder: Path,
+        until: Callable[[dict[str, JobState]], bool] | None = None,
+        *,
+        timeout_seconds: float = 90,
+    ) -> dict[str, JobState]:
+        """States of the jobs once they are all over, or as `until` says."""
+        reached = until or (lambda states: all(is_over(state) for state in states.values()))
+        deadline = time.monotonic() + timeout_seconds
+        while not reached(states := job_states(job_ids, folder)):
+            assert time.monotonic() < deadline, states
+            time.sleep(0.2)
+        return states
+
+
+@contextmanager
+def _running(*, accounting: bool, nodes: int) -> Iterator[Cluster]:
+    try:
+        check_packages(accounting=accounting)
+    except MissingPackagesError as error:
+        pytest.skip(f"NO SLURM HERE, NOTHING TESTED ON IT: {error}")
+    # Not below tmp_path: the path of a Unix socket must be short.
+    folder = Path(tempfile.mkdtemp(prefix="dev-"))
+    outer = os.environ.get("SLURM_CONF")
+    try:
+        config = devcluster.new_config(
+            nodes=nodes, accounting=accounting, node_cpus=2, max_array_size=MAX_ARRAY_SIZE
+        )
+        config = devcluster.up(folder, config)
+        os.environ |= devcluster.variables(folder)
+        yield Cluster(folder, config)
+    finally:
+        devcluster.down(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.environ.pop("SLURM_CONF", None)
+        if outer is not None:
+            os.environ["SLURM_CONF"] = outer
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    with _running(accounting=True, nodes=3) as running:
+        yield running
+
+
+@pytest.fixture
+def bare_cluster() -> Iterator[Cluster]:
+    """Without accounting, as many real clusters are; SLURM_CONF is its own while a test has it."""
+    with _running(accounting=False, nodes=1) as running:
+        yield running

@@ -1,0 +1,232 @@
+"""Submission and states against commands that answer as Slurm does and write down their calls."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from slurm import scheduler
+from slurm.jobs import JobState, cancel, job_states
+from slurm.profile import Profile
+from slurm.record import Exit, Job, write_record
+from slurm.submit import SubmissionError, render, submit
+
+SILENT = "squeue: error: slurm_load_jobs: Unable to contact slurm controller (connect failure)"
+# sbatch counts the jobs in the folder of the commands and refuses from a given one on.
+SBATCH = """
+number=$(($(cat "$dir/submitted" 2>/dev/null || echo 99) + 1))
+if [ -e "$dir/full" ] && [ $number -ge $(cat "$dir/full") ]; then
+  echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2
+  echo 'sbatch: error: Batch job submission failed: Job violates limits' >&2
+  exit 1
+fi
+echo $number > "$dir/submitted"
+env > "$dir/environment"
+echo "Submitted batch job $number"
+"""
+SCONTROL = "echo 'MaxArraySize            = 4'\necho 'MaxJobCount             = 10000'"
+
+
+class FakeSlurm:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("srun", "scancel", "squeue", "sacct"):
+            self.answers(name, "")
+        self.answers("sbatch", SBATCH)
+        self.answers("scontrol", SCONTROL)
+
+    def answers(self, name: str, script: str) -> None:
+        path = self.folder / name
+        path.write_text(f'#!/bin/bash\ndir="$(dirname "$0")"\necho "$@" >> "$dir/{name}.calls"\n')
+        with path.open("a") as file:
+            file.write(script)
+        path.chmod(0o755)
+
+    def calls(self, name: str) -> list[str]:
+        path = self.folder / f"{name}.calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    monkeypatch.setattr(scheduler, "_PAUSE_SECONDS", 0.01)
+    return FakeSlurm(commands)
+
+
+def _profile(**values: object) -> Profile:
+    return Profile.model_validate({"scheduler": "slurm", "time_min": 30, **values})
+
+
+def _calls(count: int) -> list[tuple[int]]:
+    return [(index,) for index in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "mine", "sizes"), [(4, None, [4]), (10, None, [4, 4, 2]), (3, 1, [1, 1, 1])]
+)
+def test_arrays_are_split_and_share_the_parallelism(
+    fake: FakeSlurm, folder: Path, tasks: int, mine: int | None, sizes: list[int]
+) -> None:
+    profile = _profile(max_array_size=mine, array_parallelism=5)
+    job_ids = submit(profile, "worker", print, _calls(tasks), folder=folder, name="t")
+    assert [len([i for i in job_ids if i.split("_")[0] == str(100 + k)]) for k in range(9)][
+        : len(sizes)
+    ] == sizes
+    assert len(set(job_ids)) == tasks
+    assert sorted(folder.glob("*_submitted.pkl")) == sorted(
+        folder / f"{job_id}_submitted.pkl" for job_id in job_ids
+    )
+    scripts = [path.read_text() for path in sorted(folder.glob("1*_submission.sh"))]
+    assert render(profile, "worker", folder=folder, name="t", tasks=tasks) == "\n\n".join(scripts)
+    limits = [line.split("%")[1] for s in scripts for line in s.splitlines() if "--array" in line]
+    assert mine == 1 or sum(int(limit) for limit in limits) == min(5, tasks)
+
+
+def test_a_refused_array_leaves_nothing_and_says_what_slurm_said(
+    fake: FakeSlurm, folder: Path
+) -> None:
+    submit(_profile(), "prepare", print, _calls(1), folder=folder, name="t")
+    before = sorted(folder.iterdir())
+    (fake.folder / "full").write_text("103")
+    with pytest.raises(SubmissionError) as error:
+        submit(_profile(), "worker", print, _calls(11), folder=folder, name="my sweep")
+    assert str(error.value) == (
+        "Slurm refused the worker jobs of my sweep: QOSMaxSubmitJobPerUserLimit;"
+        " Batch job submission failed: Job violates limits"
+    )
+    cancelled = set(" ".join(fake.calls("scancel")).split())
+    assert cancelled == {f"{array}_{task}" for array in (101, 102) for task in range(4)}
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_job_submits_without_the_variables_of_its_own(
+    fake: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "77")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    submit(_profile(), "worker", print, _calls(2), folder=tmp_path / "jobs", name="t")
+    inherited = (fake.folder / "environment").read_text()
+    assert "SLURM_CONF=/etc/slurm.conf" in inherited
+    assert "SLURM_MEM_PER_NODE" not in inherited
+    assert "SLURM_JOB_ID" not in inherited
+    assert os.environ["SLURM_MEM_PER_NODE"] == "77"
+
+
+def test_the_script_holds_what_the_profile_says(fake: FakeSlurm, tmp_path: Path) -> None:
+    profile = _profile(
+        partition="gpu",
+        account="a b",
+        mem_gb=1.5,
+        gpus=2,
+        cpus=3,
+        requeue=False,
+        sbatch={"exclusive": True, "hint": "nomultithread"},
+        environment={"A": "it's"},
+    )
+    script = render(profile, "worker", folder=tmp_path, name="t", after=["5_0", "6"])
+    for line in (
+        "#SBATCH --partition=gpu",
+        "#SBATCH --account='a b'",
+        "#SBATCH --mem=1536M",
+        "#SBATCH --gpus-per-node=2",
+        "#SBATCH --exclusive",
+        "#SBATCH --hint=nomultithread",
+        "#SBATCH --no-requeue",
+        "#SBATCH --dependency=afterok:5_0:6",
+        "#SBATCH --kill-on-invalid-dep=yes",
+        "export PYTHONSAFEPATH=1",
+        "export A='it'\"'\"'s'",
+        "#SBATCH --signal=B:USR2@60",
+    ):
+        assert line in script.splitlines()
+    assert "wckey" not in script
+    assert script.splitlines()[-1].startswith("exec ")
+    several = render(_profile(nodes=2, cpus=3), "worker", folder=tmp_path, name="t")
+    assert several.splitlines()[-1].startswith("srun ")
+    assert " --cpus-per-task=3 " in several.splitlines()[-1]
+    assert "#SBATCH --signal=USR2@60" in several
+
+
+def test_a_whole_array_is_one_dependency(fake: FakeSlurm, tmp_path: Path) -> None:
+    workers = submit(_profile(), "worker", print, _calls(4), folder=tmp_path, name="t")
+    for after, named in ((workers, "100"), (workers[:2], "100_0:100_1")):
+        script = render(_profile(), "finalize", folder=tmp_path, name="t", after=after)
+        assert f"--dependency=afterok:{named}\n" in script
+
+
+def test_a_folder_that_slurm_would_misread_is_refused(fake: FakeSlurm, tmp_path: Path) -> None:
+    with pytest.raises(SubmissionError, match="must hold no %"):
+        submit(_profile(), "worker", print, _calls(1), folder=tmp_path / "100%j", name="t")
+
+
+@pytest.mark.parametrize(
+    ("slurm_state", "record", "state"),
+    [
+        ("RUNNING", None, "RUNNING"),
+        ("COMPLETING", None, "RUNNING"),
+        ("PENDING", "CANCELLED", "PENDING"),  # preempted: SIGTERM, then the queue again
+        ("COMPLETED", "DONE", "DONE"),
+        ("COMPLETED", None, "LOST"),
+        ("FAILED", "FAILED", "FAILED"),
+        ("FAILED", "TIMEOUT", "TIMEOUT"),
+        ("FAILED", None, "LOST"),  # kill -9
+        ("OUT_OF_MEMORY", "FAILED", "OUT_OF_MEMORY"),  # a child died of it, Python only saw that
+        ("OUT_OF_MEMORY", "DONE", "DONE"),
+        ("TIMEOUT", "CANCELLED", "TIMEOUT"),
+        ("NODE_FAIL", None, "NODE_FAIL"),
+        ("CANCELLED", None, "CANCELLED"),
+        (None, "FAILED", "FAILED"),  # slurmctld has forgotten it
+        (None, None, "LOST"),
+    ],
+)
+def test_states(
+    fake: FakeSlurm, tmp_path: Path, slurm_state: str | None, record: str | None, state: JobState
+) -> None:
+    if record:
+        write_record(Exit("7_1", record, None, 0, time.time(), 1.0, 1.0, 1), tmp_path)  # type: ignore[arg-type]
+    answer = f"echo '7_1|{slurm_state}'" if slurm_state else ""
+    fake.answers("squeue", f"echo '7_0|RUNNING'\n{answer}")
+    assert job_states(["7_1", "7_0"], tmp_path) == {"7_1": state, "7_0": "RUNNING"}
+
+
+def test_states_of_many_jobs_are_one_call(fake: FakeSlurm, tmp_path: Path) -> None:
+    job_ids = [f"{array}_{task}" for array in range(100, 110) for task in range(100)]
+    fake.answers("squeue", "".join(f"echo '{job_id}|RUNNING'\n" for job_id in job_ids))
+    assert set(job_states(job_ids, tmp_path).values()) == {"RUNNING"}
+    assert len(fake.calls("squeue")) == 1
+    assert not fake.calls("sacct")
+
+
+def test_accounting_is_asked_only_for_what_is_forgotten(fake: FakeSlurm, tmp_path: Path) -> None:
+    fake.answers("squeue", "echo '8|RUNNING'")
+    fake.answers("sacct", "echo '9|CANCELLED by 0'; echo '10_1|NODE_FAIL'")
+    states = job_states(["8", "9", "10_1"], tmp_path)
+    assert states == {"8": "RUNNING", "9": "CANCELLED", "10_1": "NODE_FAIL"}
+    assert [call.split("--jobs=")[1] for call in fake.calls("sacct")] == ["10,9"]
+
+
+def test_a_silent_controller_kills_nobody(fake: FakeSlurm, tmp_path: Path) -> None:
+    fake.answers("squeue", f"echo '{SILENT}' >&2; exit 1")
+    started = Job("1", "slurm", "", 1, 0.0, "h", "n1", (), 1, 0, 1.0, None)
+    write_record(started, tmp_path)
+    write_record(Exit("2", "CANCELLED", None, 0, 0.0, 0.0, 0.0, 0), tmp_path)
+    write_record(Exit("3", "DONE", None, 0, 0.0, 0.0, 0.0, 0), tmp_path)
+    states = job_states(["1", "2", "3"], tmp_path)
+    assert states == {"1": "RUNNING", "2": "PENDING", "3": "DONE"}
+    assert len(fake.calls("squeue")) > 1
+    fake.answers("scancel", f"echo '{SILENT}' >&2; exit 1")
+    with pytest.raises(scheduler.SilentControllerError):
+        cancel(["1"], tmp_path)
+
+
+def test_cancel_minds_only_what_slurm_really_refuses(fake: FakeSlurm, tmp_path: Path) -> None:
+    fake.answers("scancel", "echo 'scancel: error: Kill job error on job id 5: Invalid job id' >&2")
+    cancel(["5"], tmp_path)
+    fake.answers("scancel", "echo 'scancel: error: Kill job error: Access/permission denied' >&2")
+    with pytest.raises(RuntimeError, match="permission denied"):
+        cancel(["5"], tmp_path)

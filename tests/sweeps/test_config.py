@@ -1,0 +1,132 @@
+"""A sweep definition: what it means, and what is said about one that cannot be."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+import sweeps.configs
+from sweeps.config import ConfigError, SweepConfig, load_sweep, parse_sweep
+
+CONFIGS = Path(sweeps.configs.__file__).parent
+SHIPPED = sorted(CONFIGS.glob("*.yaml"))
+
+
+def put(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Set a nested key; `None` as value takes it out."""
+    *parents, last = path.split(".")
+    here = data
+    for name in parents:
+        here = here.setdefault(name, {})
+    if value is None:
+        del here[last]
+    else:
+        here[last] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("serach", {}, ["unknown key serach", "did you mean 'search'"]),
+        ("search.temprature", [1.0], ["unknown key search.temprature", "'temperature'"]),
+        ("task.max_lenght", 3, ["unknown key task.max_lenght", "'max_length'"]),
+        ("search.layers.hihg", 3, ["unknown key search.layers.hihg", "'high'"]),
+        ("recipe.epoch", 3, ["unknown key recipe.epoch", "'epochs'"]),
+        ("search.bits", [5], ["search.bits", "32, 16, 8, 4, 3 or 2", "got 5"]),
+        ("search.sparsity", {"type": "float", "low": 0, "high": 1.2}, ["search.sparsity", "1.2"]),
+        ("search.sparsity", {"type": "float", "low": 1, "high": 0}, ["search.sparsity", "low"]),
+        ("search.alpha", {"type": "float", "low": 0, "high": 1, "log": True}, ["above 0", "got 0"]),
+        ("search.layers", 3, ["search.layers", "belongs under recipe"]),
+        ("search.layers.type", "integer", ["search.layers", "integer", "categorical"]),
+        ("search.bits", [8, 8], ["search.bits", "once"]),
+        ("recipe.temperature", 2.0, ["recipe.temperature", "given under search as well"]),
+        ("recipe.epochs", -1, ["recipe.epochs", "got -1"]),
+        ("recipe.epochs", 0, ["search.temperature has no effect", "recipe.epochs"]),
+        ("study.trials", "many", ["study.trials", "integer", "'many'"]),
+        ("study.trials", 2, ["study.trials", "4 reference points", "got 2"]),
+        ("study.sampler", "bayes", ["study.sampler", "'tpe'", "'bayes'"]),
+        ("study.storage", "redis://x", ["study.storage", "postgresql", "redis"]),
+        ("objectives", {"accuracy_test": "maximize"}, ["objectives.accuracy_test"]),
+        ("objectives", {"size_bytes": "maximize"}, ["objectives.size_bytes", "minimize"]),
+        ("constraints", {"size_bytes": {}}, ["constraints.size_bytes", "min, max"]),
+        ("constraints", {"size": {"max": 1}}, ["constraints.size", "'size_ratio'"]),
+        ("reference_points", {"a": {"bit": 1}}, ["reference_points.a.bit", "'bits'"]),
+        ("name", "a/b", ["name", "letters", "'a/b'"]),
+        ("task", None, ["task is missing"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_path_and_its_remedy(
+    definition: dict[str, Any], path: str, value: Any, said: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_sweep(put(definition, path, value), source="x.yaml")
+    message = str(caught.value)
+    assert all(part in message for part in said), message
+    assert message.endswith("(x.yaml)") and "\n" not in message
+
+
+def test_every_mistake_gets_its_own_line(definition: dict[str, Any]) -> None:
+    put(put(definition, "task.x", 1), "study.trials", -1)
+    with pytest.raises(ConfigError) as caught:
+        parse_sweep(definition, source="x.yaml")
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_files_that_are_no_definition_are_refused(tmp_path: Path) -> None:
+    for text, said in [("a: [", "not valid YAML"), ("- 1", "keys and values"), ("\x00", "YAML")]:
+        (tmp_path / "x.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=said):
+            load_sweep(tmp_path / "x.yaml")
+    with pytest.raises(ConfigError, match="no sweep definition"):
+        load_sweep(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_definitions_are_valid_for_the_code_and_for_the_schema(path: Path) -> None:
+    schema = json.loads((CONFIGS / "sweep.schema.json").read_text())
+    jsonschema.validate(yaml.safe_load(path.read_text()), schema)
+    sweep = load_sweep(path)
+    assert sweep.name == path.stem
+    assert path.read_text().startswith("# yaml-language-server: $schema=sweep.schema.json")
+
+
+def test_there_are_shipped_definitions() -> None:
+    assert {path.stem for path in SHIPPED} >= {"bbc_minilm", "rubert_tiny2"}
+
+
+def test_the_shipped_schema_is_the_one_the_code_makes() -> None:
+    shipped = json.loads((CONFIGS / "sweep.schema.json").read_text())
+    assert shipped == SweepConfig.model_json_schema(), "run: lmopt schema > sweep.schema.json"
+
+
+def test_the_schema_refuses_what_the_code_refuses(definition: dict[str, Any]) -> None:
+    schema = SweepConfig.model_json_schema()
+    jsonschema.validate(definition, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(put(definition, "task.max_lenght", 3), schema)
+
+
+def test_reference_points_are_the_teacher_and_each_method_alone(definition: dict[str, Any]) -> None:
+    points = parse_sweep(definition, source="x").references()
+    assert list(points) == ["baseline", "distillation", "pruning", "quantization"]
+    untouched = points["baseline"]
+    assert (untouched.layers, untouched.epochs, untouched.sparsity, untouched.bits) == (
+        None,
+        0,
+        0,
+        32,
+    )
+    assert points["distillation"].layers == 2 and points["distillation"].bits == 32
+    assert points["pruning"].sparsity > 0 and points["pruning"].layers is None
+    assert points["quantization"].bits == 8 and points["quantization"].epochs == 0
+    assert len({point.key() for point in points.values()}) == 4
+
+
+def test_a_frozen_definition_reads_back_the_same(definition: dict[str, Any]) -> None:
+    sweep = parse_sweep(definition, source="x")
+    again = parse_sweep(sweep.model_dump(mode="json", exclude_unset=True), source="x")
+    assert again == sweep

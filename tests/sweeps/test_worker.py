@@ -1,0 +1,240 @@
+"""Workers: budget, claims, rows before tells, and what happens when one dies.
+
+Workers are real processes (forked) with the real study, claims, rows and locks; only the pipeline
+is replaced (see small_run.py).
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from analysis.results import final_attempts, read_rows
+from lmopt.config import Recipe
+from slurm.jobs import Job
+from sweeps import claims, worker
+from sweeps.run import Run, open_run
+from sweeps.study import open_study
+from tests.sweeps.small_run import fake_outcome, fake_prepared, make_job
+
+FORK = multiprocessing.get_context("fork")
+Step = Callable[[Recipe], None]
+
+
+@pytest.fixture(autouse=True)
+def fast_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the pipeline as the worker sees it."""
+    monkeypatch.setattr(worker, "load_prepared", lambda *_: fake_prepared())
+    monkeypatch.setattr(worker, "run_recipe", _run_recipe)
+
+
+def _run_recipe(prepared: Any, recipe: Recipe, *, cache: Path, **_: Any) -> Any:
+    time.sleep(0.01)
+    return fake_outcome(recipe, cache)
+
+
+def work(run: Run, index: int, before: Step | None = None) -> None:
+    """Be a worker job in this process, as far as everybody else can tell."""
+    job = make_job(run)
+
+    def this_job() -> Job:
+        return job
+
+    def run_recipe(prepared: Any, recipe: Recipe, **keywords: Any) -> Any:
+        if before is not None:
+            before(recipe)
+        return _run_recipe(prepared, recipe, **keywords)
+
+    worker.this_job, worker.run_recipe = this_job, run_recipe  # a forked process of its own
+    worker.work(str(run.path), index, run.profile.job("worker"))
+
+
+def work_together(run: Run, workers: int, before: Step | None = None) -> None:
+    """Run some workers at once to their end."""
+    processes = [FORK.Process(target=work, args=(run, i, before)) for i in range(workers)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+
+
+def check_whole(run: Run, trials: int) -> None:
+    """Rows and study agree, each number is there once, no point was run twice."""
+    study, rows = open_study(run), final_attempts(read_rows(run.path))
+    assert sorted(rows["trial"]) == list(range(trials)) == [t.number for t in study.trials]
+    assert rows["recipe_key"].is_unique
+    for trial, row in zip(study.trials, rows.sort_values("trial").to_dict("records"), strict=True):
+        assert trial.state.name == row["state"]
+        if trial.state == TrialState.COMPLETE:
+            assert trial.values == [row[name] for name in run.sweep.objectives]
+
+
+def test_one_worker_runs_the_budget_reference_points_first(run: Run) -> None:
+    work_together(run, 1)
+    check_whole(run, 12)
+    rows = read_rows(run.path).sort_values("trial")
+    assert list(rows["method"][:4]) == ["baseline", "distillation", "pruning", "quantization"]
+    assert rows["method"][4:].isna().all() and (rows["state"] == "COMPLETE").all()
+    baseline = rows.iloc[0]
+    assert baseline["size_ratio"] == pytest.approx(1) and baseline["accuracy_drop_test"] == 0
+    assert list(baseline["stages_cached"]) == ["artifact"]
+
+
+def test_many_workers_never_overshoot_nor_repeat(run: Run) -> None:
+    work_together(run, 6)
+    check_whole(run, 12)
+    assert read_rows(run.path)["job_id"].nunique() > 1
+
+
+def test_a_second_worker_on_a_finished_study_does_nothing(run: Run) -> None:
+    work_together(run, 1)
+    before = sorted(path.stat().st_mtime_ns for path in run.rows.iterdir())
+    work_together(run, 2)
+    assert sorted(path.stat().st_mtime_ns for path in run.rows.iterdir()) == before
+
+
+def test_an_exhausted_space_ends_the_sweep(run: Run, definition: dict[str, Any]) -> None:
+    from sweeps.config import parse_sweep
+    from sweeps.run import create_run
+
+    definition["search"] = {"layers": [1, 2], "bits": [8, 4]}
+    definition["study"]["trials"] = 30
+    sweep = parse_sweep(definition, source="x")
+    small = create_run(run.path.parent / "small", sweep, run.profile, run.cache, {})
+    work_together(small, 2)
+    check_whole(small, 4 + 4)
+    assert (small.path / "space.exhausted").exists()
+
+
+def kill_at_trial(marker: Path) -> Step:
+    """Die of kill -9 in the middle of the first trial that has 2 bits."""
+
+    def before(recipe: Recipe) -> None:
+        if recipe.bits == 2 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return before
+
+
+def test_a_killed_worker_leaves_an_orphan_that_goes_on_under_its_number(
+    run: Run, tmp_path: Path
+) -> None:
+    work_together(run, 1, kill_at_trial(tmp_path / "killed"))
+    orphan = [t.number for t in open_study(run).trials if t.state == TrialState.RUNNING]
+    assert len(orphan) == 1
+    work_together(run, 2)
+    check_whole(run, 12)
+    rows = read_rows(run.path)
+    attempts = rows[rows["trial"] == orphan[0]].sort_values("attempt")
+    assert list(attempts["state"]) == ["LOST", "COMPLETE"]
+    assert "is gone" in attempts["error"].iloc[0] and attempts["accuracy_test"].isna().iloc[0]
+    assert attempts["recipe_key"].nunique() == 1
+
+
+def test_only_one_of_many_takes_an_orphan_over(run: Run, tmp_path: Path) -> None:
+    work_together(run, 1, kill_at_trial(tmp_path / "killed"))
+    work_together(run, 5)
+    check_whole(run, 12)
+    assert len(read_rows(run.path)) == 13
+
+
+def test_a_row_without_a_tell_is_only_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Death between row and tell: whoever comes next finds the row."""
+
+    def die(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(worker, "tell_row", die)
+    work_together(run, 1)
+    monkeypatch.undo()
+    assert open_study(run).trials[0].state == TrialState.RUNNING
+    assert len(read_rows(run.path)) == 1
+    monkeypatch.setattr(worker, "load_prepared", lambda *_: fake_prepared())
+    work_together(run, 2)
+    check_whole(run, 12)
+    assert len(read_rows(run.path)) == 12
+
+
+def test_a_process_that_was_believed_dead_drops_its_result(run: Run) -> None:
+    study = open_study(run)
+    job = make_job(run)
+    resources = run.profile.job("worker")
+    claim = worker.next_attempt(run, study, job, resources, worker=0)
+    assert claim is not None
+    taken = claims.Claim(**{**claim.__dict__, "attempt": 1, "job_id": "somebody else"})
+    assert claims.take(run, taken)
+    worker.record(run, study, claim, {"state": "FAIL", "error": "late"})
+    assert not run.row_path(claim.number, 0).exists()
+    assert open_study(run).trials[claim.number].state == TrialState.RUNNING
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), worker.DivergedError("loss is nan")])
+def test_a_failed_trial_is_a_row_with_its_reason_and_no_number(run: Run, error: Exception) -> None:
+    def fail(recipe: Recipe) -> None:
+        if recipe.bits == 4:
+            raise error
+
+    work_together(run, 2, fail)
+    check_whole(run, 12)
+    rows = read_rows(run.path)
+    failed = rows[rows["state"] == "FAIL"]
+    assert len(failed) and failed["error"].str.contains(str(error)).all()
+    assert failed[["accuracy_test", "size_bytes", "speedup_b1"]].isna().all().all()
+    assert (failed["attempt"] == 0).all(), "a Python error is not tried again"
+
+
+def test_a_lost_journal_is_made_again_from_the_rows(run: Run, tmp_path: Path) -> None:
+    work_together(run, 1, kill_at_trial(tmp_path / "killed"))
+    before = [(t.number, t.state, t.values, t.params) for t in open_study(run).trials]
+    run.journal.unlink()
+    after = [(t.number, t.state, t.values, t.params) for t in open_study(run).trials]
+    assert after[: len(before)] == before
+    work_together(run, 2)
+    check_whole(run, 12)
+
+
+@pytest.mark.parametrize("damage", [b"not json\n", b'{"op_code": 4}{"op_code": 4}\n'])
+def test_a_journal_that_cannot_be_read_is_put_aside(run: Run, damage: bytes) -> None:
+    work_together(run, 1)
+    lines = run.journal.read_bytes().splitlines(keepends=True)
+    run.journal.write_bytes(b"".join([*lines[:20], damage, *lines[20:]]))
+    check_whole(open_run(run.path), 12)
+    assert list(run.path.glob("study.journal.broken-*"))
+
+
+def test_a_torn_claim_does_not_stop_the_sweep(run: Run) -> None:
+    study = open_study(run)
+    claim = worker.next_attempt(run, study, make_job(run), run.profile.job("worker"), worker=0)
+    assert claim is not None
+    next(iter(run.claims.iterdir())).write_text('{"number": 0, "att')
+    _age_running_trials(study)
+    work_together(run, 2)
+    check_whole(run, 12)
+
+
+def _age_running_trials(study: Any) -> None:
+    """Let the grace period of a trial without a readable claim be over."""
+    from sweeps import reconcile
+
+    reconcile.UNCLAIMED_GRACE_S = 0
+
+
+def test_a_full_disk_leaves_no_half_row_and_the_trial_is_run_again(run: Run) -> None:
+    import resource
+
+    def fill(recipe: Recipe) -> None:
+        if recipe.bits == 2:  # no file of this process may grow beyond 200 bytes from now on
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+
+    work_together(run, 1, fill)
+    assert not list(run.rows.glob(".*")) and len(read_rows(run.path)) < 12
+    work_together(run, 1)
+    check_whole(run, 12)
