@@ -7,6 +7,7 @@ import os
 import secrets
 import warnings
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -154,7 +155,7 @@ def _read_folder(folder: Path) -> dict[tuple[int | None, int], pa.Table]:
     tables = {}
     for path in sorted(folder.glob("*.parquet")):
         try:
-            table = pq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
+            table = _read_file(path, path.stat().st_mtime_ns)
             key = _row_key(table)
         except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors are of these
             warnings.warn(f"skipped {path}, not a result row: {error}", stacklevel=3)
@@ -162,6 +163,12 @@ def _read_folder(folder: Path) -> dict[tuple[int | None, int], pa.Table]:
         _refuse_newer(table, path)
         tables[key] = table
     return tables
+
+
+@lru_cache(maxsize=100_000)
+def _read_file(path: Path, mtime_ns: int) -> pa.Table:
+    """A row's file, read once: `status --watch` looks at all of them every second."""
+    return pq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
 
 
 def _row_key(table: pa.Table) -> tuple[int | None, int]:

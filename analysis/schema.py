@@ -41,6 +41,7 @@ _IDENTITY = [
         ("kind", _TEXT, " | ".join(KINDS)),
         ("method", _TEXT, "name of the reference point (baseline, distillation, …, linear)"),
         ("state", _TEXT, " | ".join(STATES)),
+        ("feasible", _BOOL, "meets the sweep's constraints; null: there are none"),
         ("error", _TEXT, "why it failed, in one line"),
         ("log_path", _TEXT, "the job's log"),
         ("recipe_json", _TEXT, "the canonical recipe, complete"),

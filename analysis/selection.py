@@ -56,8 +56,12 @@ def objective_values(rows: pd.DataFrame, objectives: Mapping[str, str]) -> NDArr
 
 
 def front_rows(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
-    """The candidates that no other dominates, the best in quality first."""
+    """The candidates that no other dominates, the best in quality first.
+
+    What breaks a constraint of the sweep is not on the front.
+    """
     models = candidates(rows)
+    models = models[models["feasible"].fillna(True).astype(bool)]
     mask = front_mask(objective_values(models, objectives), list(objectives.values()))
     quality = quality_objective(objectives)
     ascending = objectives[quality] == "minimize"

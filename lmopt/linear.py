@@ -1,35 +1,34 @@
-"""The linear model: TF-IDF with logistic regression, so that nobody fools themselves."""
+"""What a linear model does on the same task: TF-IDF with logistic regression.
 
-import io
-from typing import NamedTuple
+The line below which a compressed language model is not worth its bytes.
+"""
+
+import pickle
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from lmopt.pipeline import Prepared
 
 
-class Linear(NamedTuple):
-    """Predicted classes (n,) of "validation" and "test", and the bytes of the saved model."""
+@dataclass(frozen=True)
+class LinearOutcome:
+    """Predicted classes (n,) of "validation" and "test", and the bytes of the pickled model."""
 
     predictions: dict[str, npt.NDArray[np.int64]]
     size_bytes: int
 
 
-def linear_baseline(prepared: Prepared) -> Linear:
-    """Train on the training split's texts and predict the other two."""
-    import joblib
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    train = prepared.data.splits["train"]
+def linear_baseline(prepared: Prepared) -> LinearOutcome:
+    """Fit TF-IDF (words) with logistic regression on the training split; seconds, no cache."""
     model = make_pipeline(
-        TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=10.0, max_iter=1000)
+        TfidfVectorizer(sublinear_tf=True, dtype=np.float32), LogisticRegression(C=5, max_iter=300)
     )
-    model.fit(train.texts, train.labels)
-    saved = io.BytesIO()
-    joblib.dump(model, saved)
-    splits = {name: prepared.data.splits[name] for name in ("validation", "test")}
-    predictions = {name: model.predict(split.texts) for name, split in splits.items()}
-    return Linear(predictions, len(saved.getvalue()))
+    splits = prepared.data.splits
+    model.fit(splits["train"].texts, splits["train"].labels)
+    predictions = {name: model.predict(splits[name].texts) for name in ("validation", "test")}
+    return LinearOutcome(predictions, len(pickle.dumps(model)))

@@ -5,12 +5,15 @@ halves the weights unless told not to; without `all_layers` embeddings stay at 8
 """
 
 import logging
+import math
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from lmopt.artifact import Manifest, hash_files, write_manifest
@@ -20,13 +23,13 @@ from lmopt.student import load_classifier, load_tokenizer
 from lmopt.training import pad_id
 
 VERSION = 1
-GROUP_SIZE = 64  # Weights that share a scale; a narrower power of two where 64 does not divide.
-MIN_GROUP_SIZE = 8
+MAX_GROUP_SIZE = 64
+MIN_GROUP_SIZE = 8  # A 16-bit scale for fewer weights costs more than it gives.
 MODEL_FILES = ("model.xml", "model.bin")
 INPUTS = ("input_ids", "attention_mask")
 
 
-class _Logits(torch.nn.Module):
+class _Logits(nn.Module):
     """The classifier as a function of its two inputs that returns the logits alone."""
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -53,13 +56,35 @@ def convert(model: PreTrainedModel) -> Any:
             input=[(name, shape, ov.Type.i64) for name in INPUTS],
         )
     converted.outputs[0].get_tensor().set_names({"logits"})
+    # The traced module's classes would keep its weights alive: 60 MB a trial in a long worker.
+    torch.jit._state._clear_class_state()  # type: ignore[no-untyped-call]
+    torch._C._jit_clear_class_registry()
     return converted
 
 
-def compress(model: Any, bits: Bits) -> Any:
-    """Store the weights of an `openvino.Model` in 8, 4, 3 or 2 bits, embeddings included."""
+def group_size(widths: Iterable[int]) -> int:
+    """How many weights share a scale: the largest number up to 64 that divides all widths.
+
+    64 for BERT's 384 and 1536, 24 for rubert-tiny2's 312 and 600; -1 (one scale for a whole row)
+    where the widths have no useful common divisor.
+    """
+    common = math.gcd(*widths)
+    best = max(n for n in range(1, MAX_GROUP_SIZE + 1) if common % n == 0)
+    return best if best >= MIN_GROUP_SIZE else -1
+
+
+def weight_widths(model: PreTrainedModel) -> set[int]:
+    """Row lengths of all matrices that are stored in few bits."""
+    linear = {m.in_features for m in model.modules() if isinstance(m, nn.Linear)}
+    return linear | {m.embedding_dim for m in model.modules() if isinstance(m, nn.Embedding)}
+
+
+def compress(model: Any, bits: Bits, group: int) -> Any:
+    """Store the weights of an `openvino.Model` in 8, 4, 3 or 2 bits, embeddings included.
+
+    `group` weights share a scale (8 bits: a whole row).
+    """
     import nncf
-    from nncf.quantization.advanced_parameters import GroupSizeFallbackMode
 
     nncf.set_log_level(logging.ERROR)
     modes = {
@@ -70,12 +95,7 @@ def compress(model: Any, bits: Bits) -> Any:
     }
     options: dict[str, Any] = {}
     if bits < 8:
-        parameters = nncf.AdvancedCompressionParameters(
-            group_size_fallback_mode=GroupSizeFallbackMode.ADJUST,
-            min_adjusted_group_size=MIN_GROUP_SIZE,
-        )
-        options = {"group_size": GROUP_SIZE, "ratio": 1.0, "all_layers": True}
-        options |= {"advanced_parameters": parameters}
+        options = {"group_size": group, "ratio": 1.0, "all_layers": True}
     with redirect_stdout(StringIO()):  # Its progress bars.
         return nncf.compress_weights(model, mode=modes[bits], **options)
 
@@ -90,7 +110,7 @@ def build_artifact(model_folder: Path, bits: Bits, max_length: int, folder: Path
     load_tokenizer(model_folder).save_pretrained(folder)
     converted = convert(model)
     if bits < 16:
-        converted = compress(converted, bits)
+        converted = compress(converted, bits, group_size(weight_widths(model)))
     ov.save_model(converted, folder / MODEL_FILES[0], compress_to_fp16=bits == 16)
     size_bytes, digest = hash_files(folder, MODEL_FILES)
     manifest = Manifest(

@@ -101,6 +101,7 @@ def _load_tables(location: str) -> Mapping[str, Any]:
     """Load `{split: datasets.Dataset}` from the hub, a saved folder, or data files."""
     import datasets
 
+    datasets.disable_progress_bars()
     path = Path(location)
     if not path.exists():
         try:

@@ -4,6 +4,7 @@ import contextlib
 import getpass
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -70,9 +71,11 @@ def up(folder: Path, config: ClusterConfig) -> ClusterConfig:
         raise ClusterError(
             f"the path of a socket would be too long in {folder}: use --dir /tmp/dev"
         )
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if re.search(r"[\s#\\%]", str(folder)):  # slurm.conf has no quotes
+        raise ClusterError(f"no blank, #, \\ or % may be in {str(folder)!r}: use --dir /tmp/dev")
     config = read_config(folder) or config
     check_packages(accounting=config.accounting)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_configuration(folder, config)
     (folder / "cluster.json").write_text(json.dumps(asdict(config)))
     _start_munge(folder)
@@ -145,10 +148,13 @@ def start_node(folder: Path, node: str) -> None:
 
 
 def stop_node(folder: Path, node: str) -> None:
-    """Kill a node's slurmd: the node is DOWN after SlurmdTimeout. Its jobs' processes run on, as
-    on a network split."""
+    """Kill a node's slurmd and call the node DOWN, which Slurm would do half a minute later.
+
+    The processes of its jobs run on, as on a network split.
+    """
     _known(folder, node)
     stop_servers(folder, [f"slurmd-{node}"], how=signal.SIGKILL)
+    call(folder, "scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
 
 
 def call(folder: Path, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
@@ -239,11 +245,13 @@ def _kill_jobs(folder: Path) -> None:
     """Kill the processes of all jobs, those too that run on after their node was lost."""
     if server_running(folder, "slurmctld"):
         call(folder, "scancel", f"--user={getpass.getuser()}", check=False)
+    mark = f"SLURM_CONF={variables(folder)['SLURM_CONF']}\0".encode()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            environment = process.environ()
-            of_job = "SLURM_JOB_ID" in environment or process.name() == "slurmstepd"
-            if of_job and environment.get("SLURM_CONF") == variables(folder)["SLURM_CONF"]:
+            # Not environ(), which ends at the gap that slurmstepd's title leaves in its own.
+            environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+            of_job = b"SLURM_JOB_ID=" in environment or process.name() == "slurmstepd"
+            if mark in environment and of_job:
                 process.kill()
 
 
@@ -259,4 +267,5 @@ def _listens(port: int) -> bool:
 
 def _remove_cgroup(cgroup: Path) -> None:
     for path, _, _ in os.walk(cgroup, topdown=False):
-        Path(path).rmdir()
+        with contextlib.suppress(OSError):  # busy: it only costs the next cluster this name
+            Path(path).rmdir()

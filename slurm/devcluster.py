@@ -20,6 +20,7 @@ from slurm.cluster import (
     ClusterError,
     down,
     new_config,
+    read_config,
     start_node,
     status,
     stop_node,
@@ -60,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     match options.command:
         case "up":
+            if read_config(options.folder) is not None:
+                print("# it is there already: to change it, `down` comes first", file=sys.stderr)
             config = new_config(
                 nodes=options.nodes,
                 accounting=options.accounting,

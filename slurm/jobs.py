@@ -123,13 +123,17 @@ def _without_record(job_id: str, folder: Path) -> JobState:
 def cancel(job_ids: Sequence[str], folder: Path) -> None:
     """End jobs, waiting or running; those that are over are left as they are.
 
-    Raises RuntimeError if slurmctld does not answer.
+    Raises RuntimeError if slurmctld does not answer, or a local job is another machine's.
     """
     local = [job_id for job_id in job_ids if is_local(job_id)]
     scheduler.cancel_jobs([job_id for job_id in job_ids if not is_local(job_id)])
+    elsewhere: dict[str, str] = {}
     for job_id in local:
         job = read_start(job_id, folder)
-        if job is None or job.host != socket.gethostname():
+        if job is None or read_exit(job_id, folder) is not None:
+            continue
+        if job.host != socket.gethostname():
+            elsewhere[job_id] = job.host
             continue
         kill_job(job_id)
         if read_exit(job_id, folder) is None:
@@ -138,6 +142,9 @@ def cancel(job_ids: Sequence[str], folder: Path) -> None:
             write_record(
                 Exit(job_id, "CANCELLED", "cancelled", 0, now, elapsed_seconds, 0.0, 0), folder
             )
+    if elsewhere:
+        where = ", ".join(f"{job_id} on {host}" for job_id, host in elsewhere.items())
+        raise RuntimeError(f"local jobs must be cancelled on their own machine: {where}")
 
 
 def log_paths(job_id: str, folder: Path) -> tuple[Path, Path]:

@@ -92,8 +92,12 @@ class RecordedCall:
     def _catch_signals(self, job: Job) -> None:
         warn: Any = signal.getsignal(signal.SIGUSR2)  # submitit's
 
+        deciding, terminating = False, False
+
         def terminated(signum: int, frame: FrameType | None) -> None:
-            if self._requeued:  # the requeue ends this run, submitit is about to exit
+            nonlocal terminating
+            terminating = True
+            if deciding:  # its own requeue sends this too, and is not to be interrupted
                 return
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             left = job.seconds_left()
@@ -102,11 +106,15 @@ class RecordedCall:
             raise Stopped("CANCELLED", "ended by SIGTERM")
 
         def warned(signum: int, frame: FrameType | None) -> None:
+            nonlocal deciding
+            deciding = True
             try:
-                warn(signum, frame)
-            except Exception as error:  # not requeued: the time that is left is the job's
-                self._requeued = False
+                warn(signum, frame)  # requeues the job and exits, or says why it does not
+            except Exception as error:
                 print(error, flush=True)
+            self._requeued = deciding = False
+            if terminating:
+                terminated(signum, frame)
 
         self._requeued = False
         signal.signal(signal.SIGTERM, terminated)
@@ -132,7 +140,7 @@ def _start(environment: Any, folder: Path) -> Job:
         cpus=_allocated_cpus() if on_slurm else len(cores),
         restarts=int(os.environ.get("SLURM_RESTART_COUNT", 0)) if on_slurm else 0,
         started=pid_started if on_slurm else time.time(),
-        end_time=time_limit() if on_slurm else None,
+        end_time=time_limit(job_id) if on_slurm else None,
         earlier_seconds=_elapsed_before(before, folder) if before and on_slurm else 0.0,
     )
     exit_path(job_id, folder).unlink(missing_ok=True)

@@ -4,7 +4,6 @@ import getpass
 import os
 import re
 import subprocess
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,16 +12,12 @@ from slurm.record import JOB_VARIABLE
 # What names the cluster to talk to. All other SLURM_* describe the job that this process is in, and
 # poison the jobs that it submits: sbatch and srun read them as options.
 _CLIENT_VARIABLES = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_CONF_SERVER"})
-_ATTEMPTS = 3
-_PAUSE_SECONDS = 2.0
 _SILENT = re.compile(
-    r"unable to contact slurm controller|socket timed out|connection refused|"
-    r"transport endpoint|zero bytes|in standby|slurm_load_jobs error: (?!invalid job id)",
+    r"unable to contact slurm controller|socket timed out|connection refused|in standby|"
+    r"transport endpoint|zero bytes|configuration source|"
+    r"slurm_load_jobs error: (?!invalid job id)",
     re.IGNORECASE,
 )
-_ABSENT = re.compile(r"configuration source|resolve_ctls")
-
-
 _OVER = re.compile(r"invalid job id|already completing or completed", re.IGNORECASE)
 
 
@@ -51,19 +46,14 @@ def _call(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
 
 
 def _ask(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    """Answer to a Slurm command, asked again while slurmctld is being restarted."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            answer = _call(command)
-        except FileNotFoundError:
-            raise SilentControllerError(f"{command[0]} is not on this machine") from None
-        if _ABSENT.search(answer.stderr):
-            break
-        if not _SILENT.search(answer.stderr):
-            return answer
-        if attempt < _ATTEMPTS - 1:
-            time.sleep(_PAUSE_SECONDS)
-    raise SilentControllerError(one_line(answer.stderr))
+    """Answer to a Slurm command, which itself tries for some 10 s to reach a slurmctld."""
+    try:
+        answer = _call(command)
+    except FileNotFoundError:
+        raise SilentControllerError(f"{command[0]} is not on this machine") from None
+    if _SILENT.search(answer.stderr):
+        raise SilentControllerError(one_line(answer.stderr))
+    return answer
 
 
 def one_line(words: str) -> str:
@@ -127,11 +117,10 @@ def cancel_jobs(job_ids: Sequence[str]) -> None:
             raise RuntimeError(one_line("\n".join(refused)))
 
 
-def time_limit() -> float | None:
-    """When this job must end, in seconds since the epoch; None without a limit."""
+def time_limit(job_id: str) -> float | None:
+    """When the job, this one, must end, in seconds since the epoch; None without a limit."""
     known = os.environ.get("SLURM_JOB_END_TIME")
     if known is None:
-        job_id = os.environ["SLURM_JOB_ID"]
         try:
             known = _ask(["squeue", "--noheader", "--format=%e", f"--jobs={job_id}"]).stdout.strip()
         except SilentControllerError:

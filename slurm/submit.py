@@ -179,7 +179,8 @@ def _parameters(
         "constraint": resources.constraint,
         "exclude": resources.exclude,
         "wckey": resources.wckey,
-        "setup": [f"export {key}={shlex.quote(value)}" for key, value in exports.items()]
+        "setup": ["trap '' USR2"]  # until Python has its own handler: the default is death
+        + [f"export {key}={shlex.quote(value)}" for key, value in exports.items()]
         + resources.setup,
         "use_srun": _with_srun(resources),
         # Since Slurm 22.05 srun no longer takes sbatch's --cpus-per-task for its own.

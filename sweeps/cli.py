@@ -125,9 +125,9 @@ def status(
     if as_json:
         _print_json(read_status(run).to_json())
     elif watch:
-        console.print(status_view(follow(run, console), width=console.width))
+        console.print(status_view(follow(run, console)))
     else:
-        console.print(status_view(read_status(run), width=console.width))
+        console.print(status_view(read_status(run)))
 
 
 @app.command(epilog="Example:  lmopt cancel runs/bbc_minilm")

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -16,38 +15,70 @@ from analysis.report import format_table
 from sweeps.progress import Progress
 from sweeps.status import Status
 
-PARAMETER_HEADERS = {"temperature": "T", "alpha": "α", "sparsity": "sparse", "layers": "layers"}
+# Short, so that a table of five searched parameters fits into 80 columns; in the order shown.
+HEADERS = {
+    "layers": "lay",
+    "temperature": "T",
+    "alpha": "α",
+    "sparsity": "spar",
+    "bits": "bits",
+    "accuracy, %": "acc, %",
+    "drop, points": "drop",
+    "speed b1": "b1",
+    "speed b32": "b32",
+}
+PARAMETERS = ("layers", "temperature", "alpha", "sparsity", "bits")
 STATE_STYLES = {
     "COMPLETE": "green", "RUNNING": "cyan", "WAITING": "dim", "FAIL": "red", "LOST": "yellow",
     "PRUNED": "dim",
 }  # fmt: skip
 
 
-def frame_table(frame: pd.DataFrame, *, title: str) -> Table:
-    """Return a frame of numbers as a table for people; parameters get short headers."""
-    text = format_table(frame)
+def methods_view(methods: pd.DataFrame) -> Table:
+    """Return the research's table: what each method gives by itself, and the best combination."""
+    return _table(format_table(methods), title="Methods, one by one and combined")
+
+
+def front_view(front: pd.DataFrame, *, title: str) -> Table:
+    """Return the front's points: a reference point by its name, a trial by its parameters."""
+    text = format_table(front)
+    named = front["method"].notna()
+    text["trial"] = text["method"].where(named, text["trial"])
+    # The difference to the teacher, in pairs, is the surer number: its error is the one to show.
+    text["accuracy, %"] = text["accuracy, %"].str.split(" ± ").str[0]
+    text = text.drop(columns=["method", "size"])
+    known = [name for name in HEADERS if name in text and name in PARAMETERS]
+    rest = [name for name in text if name not in ("trial", *known)]
+    return _table(text[["trial", *known, *rest]], title=title)
+
+
+def _table(text: pd.DataFrame, *, title: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in text:
-        header = PARAMETER_HEADERS.get(str(name), str(name))
-        is_text = name == "method"
-        table.add_column(header, justify="left" if is_text else "right", no_wrap=not is_text)
+        is_text = name in ("method", "trial")
+        header = HEADERS.get(str(name), str(name))
+        table.add_column(header, justify="left" if is_text else "right", overflow="fold")
     for values in text.itertuples(index=False):
         table.add_row(*(str(value) for value in values))
     return table
 
 
-def status_view(status: Status, *, width: int = 80) -> RenderableType:
+def status_view(status: Status) -> RenderableType:
     """Return a whole status: what is done, who works, the front so far."""
-    parts: list[RenderableType] = [headline(status), ProgressBar(
-        total=max(1, status.budget), completed=status.done, width=min(width, 80)
-    )]  # fmt: skip
+    parts: list[RenderableType] = [headline(status), bar(status.done, status.budget)]
     parts += [worker_line(progress) for progress in status.working]
     if status.error:
         parts.append(Text(f"stopped: {status.error}", style="red"))
     if status.front:
-        parts.append(frame_table(pd.DataFrame(status.front), title="Front so far (test split)"))
+        parts.append(front_view(pd.DataFrame(status.front), title="Front so far (test split)"))
     parts.append(Text(f"hypervolume {status.hypervolume:.4f} of 1", style="dim"))
     return Group(*parts)
+
+
+def bar(done: int, total: int, width: int = 60) -> Text:
+    """Return a progress bar that is one even without colour."""
+    filled = round(width * done / max(1, total))
+    return Text("█" * filled, style="green").append("░" * (width - filled), style="dim")
 
 
 def headline(status: Status) -> Text:
@@ -91,7 +122,7 @@ def _parameters(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
         if value is not None and not (isinstance(value, float) and math.isnan(value)):
             name = column.removeprefix("param_")
             text = f"{value:.3g}" if isinstance(value, float) else str(value)
-            shown.append(f"{PARAMETER_HEADERS.get(name, name)} {text}")
+            shown.append(f"{HEADERS.get(name, name)} {text}")
     return shown
 
 

@@ -31,7 +31,7 @@ def follow(run: Run, console: Console, *, until_idle: bool = True) -> Status:
             status = read_status(run)
             print_new_rows(run, console, seen)
             if console.is_terminal:
-                live.update(status_view(status, width=console.width))
+                live.update(status_view(status))
             else:
                 stage = _print_stage(status, console, stage)
             if until_idle and (status.finished or not _alive(status)):

@@ -23,12 +23,14 @@ from sweeps.study import tell
 LIVE: tuple[JobState, ...] = ("PENDING", "RUNNING")
 UNCLAIMED_GRACE_S = 60
 MAX_ATTEMPTS = 100
+CANCELLED = "cancelled"
 # How a job's end counts against the limits of the profile's `retries`.
 CAUSES: dict[JobState, str] = {
     "OUT_OF_MEMORY": "out_of_memory",
     "TIMEOUT": "timeout",
     "NODE_FAIL": "node_fail",
     "PREEMPTED": "preempted",
+    "CANCELLED": CANCELLED,
 }
 
 
@@ -145,5 +147,10 @@ def losses(run: Run, number: int) -> dict[str, int]:
 
 
 def may_retry(retries: Retries, lost: Mapping[str, int]) -> bool:
-    """Whether the profile allows one more attempt after these losses."""
-    return all(count <= int(getattr(retries, cause)) for cause, count in lost.items())
+    """Whether the profile allows one more attempt after these losses.
+
+    What a user cancelled may be resumed as often as they like.
+    """
+    return all(
+        count <= int(getattr(retries, cause)) for cause, count in lost.items() if cause != CANCELLED
+    )

@@ -12,7 +12,7 @@ from rich.text import Text
 from analysis.report import NOTE, front_table, method_table, to_records
 from analysis.results import load_results
 from sweeps.config import ConfigError
-from sweeps.display import frame_table
+from sweeps.display import front_view, methods_view
 from sweeps.run import Run, write_json
 
 
@@ -68,8 +68,8 @@ def write_report(run: Run) -> None:
 
 def print_report(report: Report, console: Console) -> None:
     """Print the method table, the front and where the files are."""
-    console.print(frame_table(report.methods, title="Methods, one by one and combined"))
-    console.print(frame_table(report.front, title="Pareto front"))
+    console.print(methods_view(report.methods))
+    console.print(front_view(report.front, title="Pareto front"))
     console.print(Text(NOTE, style="dim"))
     for note in report.methods.loc[report.methods["note"].notna()].to_dict("records"):
         console.print(Text(f"{note['method']}: {note['note']}", style="dim"))

@@ -152,6 +152,13 @@ def final_row(run: Run, claim: Claim) -> Row | None:
     return values if values["state"] in ("COMPLETE", "FAIL", "PRUNED") else None
 
 
+def is_feasible(row: Mapping[str, Any], constraints: Mapping[str, Bound]) -> bool | None:
+    """Whether a row meets all constraints; None if there are none, or nothing was measured."""
+    if not constraints or row["state"] != "COMPLETE":
+        return None
+    return all(value <= 0 for value in constraint_values(row, constraints).values())
+
+
 def constraint_values(row: Mapping[str, Any], constraints: Mapping[str, Bound]) -> dict[str, float]:
     """Return each constraint as Optuna wants it: feasible at or below 0."""
     values = {}

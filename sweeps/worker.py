@@ -137,6 +137,7 @@ def record(run: Run, study: optuna.Study, claim: Claim, result: row.Row) -> None
             log.warning("trial %d was taken over; this attempt's result is dropped", claim.number)
             return
         values = {**row.identity(run, claim), **result}
+        values["feasible"] = row.is_feasible(values, run.sweep.constraints)
         write_row(values, run.row_path(claim.number, claim.attempt))
         tell_row(run, study, values)
 

@@ -8,6 +8,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,22 +63,66 @@ def _until(condition: Callable[[], bool], timeout_seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
+@dataclass(frozen=True)
+class Slow:
+    """Jobs that take their time: they are started first and looked at last."""
+
+    folder: Path
+    overdue: str  # goes on past its limit of a minute
+    warned: str  # gets the signal that Slurm sends before a limit, and may requeue itself once
+
+
 @pytest.fixture(scope="module")
-def overdue(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """A job that goes on past its limit of a minute; it is looked at last, by then it is over."""
-    folder = tmp_path_factory.mktemp("overdue")
-    profile = _profile(cluster, node=2, time_min=1)
-    calls = [(folder / "notes",)]
-    (job_id,) = submit(profile, "worker", _note_and_sleep, calls, folder=folder, name="t")
-    return job_id, folder
+def slow(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Slow:
+    folder = tmp_path_factory.mktemp("slow")
+
+    def work(path: Path) -> None:
+        _note(path)
+        if len(_notes(path)) == 1:
+            time.sleep(600)
+
+    job_ids = [
+        submit(profile, "worker", work, [(folder / name,)], folder=folder, name="slow")[0]
+        for profile, name in (
+            (_profile(cluster, node=2, time_min=1), "overdue"),
+            (_profile(cluster, node=2, timeout_requeues=1), "warned"),
+        )
+    ]
+    _until((folder / "warned").exists)
+    devcluster.call(cluster.folder, "scancel", "--batch", "--signal=USR2", job_ids[1])
+    return Slow(folder, *job_ids)
 
 
-def test_the_facts_of_the_cluster(cluster: Cluster, overdue: tuple[str, Path]) -> None:
+def test_the_facts_of_the_cluster(cluster: Cluster, slow: Slow) -> None:
     facts = cluster_facts()
     assert facts.max_array_size == cluster.config.max_array_size
     assert (facts.preempt_type, facts.preempt_mode) == ("preempt/partition_prio", "REQUEUE")
     assert facts.accounting
     assert submission_room() is None
+
+
+def test_states_survive_a_restart_of_the_controller(cluster: Cluster, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+
+    def work() -> None:
+        _note(tmp_path / "w")
+        _until(release.exists)
+
+    profile = _profile(cluster)
+    (job_id,) = submit(profile, "worker", work, [()], folder=tmp_path, name="t")
+    _until((tmp_path / "w").exists)
+    devcluster.stop_controller(cluster.folder)
+    try:
+        with ThreadPoolExecutor() as pool:  # each waits for some 10 s
+            states = pool.submit(job_states, [job_id], tmp_path)
+            with pytest.raises(SubmissionError, match="Unable to contact slurm controller"):
+                submit(profile, "worker", _note, [()], folder=tmp_path, name="t")
+            assert states.result() == {job_id: "RUNNING"}
+    finally:
+        devcluster.start_controller(cluster.folder)
+    assert job_states([job_id], tmp_path) == {job_id: "RUNNING"}
+    release.touch()
+    assert cluster.wait([job_id], tmp_path) == {job_id: "DONE"}
 
 
 def test_split_arrays_dependencies_and_accounting(
@@ -103,7 +149,7 @@ def test_split_arrays_dependencies_and_accounting(
     assert [note["job_id"] for note in worked] == workers
     assert prepared["at"] < min(note["at"] for note in worked)
     assert max(note["at"] for note in worked) < finalized["at"]
-    assert 200 < prepared["left"] <= 300
+    assert all(200 < note["left"] <= 300 for note in (prepared, *worked))
     array = workers[0].split("_")[0]
     script = (folder / f"{array}_submission.sh").read_text()
     assert script in render(profile, "worker", folder=folder, name="t", tasks=8, after=first)
@@ -134,15 +180,15 @@ def test_a_failed_dependency_and_a_cancelled_task(cluster: Cluster, tmp_path: Pa
         dependency="afterany",
     )
     _until((tmp_path / "0").exists)
-    before = time.monotonic()
     cancel([tasks[0]], tmp_path)
-    _until(lambda: job_states([tasks[0]], tmp_path) == {tasks[0]: "CANCELLED"})
-    assert time.monotonic() - before < 4  # not KillWait: the job minds SIGTERM
     states = cluster.wait([*failing, *strict, *tasks, *lenient], tmp_path)
     assert list(states.values()) == ["FAILED", "CANCELLED", "CANCELLED", "DONE", "DONE"]
     exit = read_exit(failing[0], tmp_path)
     assert exit is not None
     assert exit.error == "ValueError: on purpose"
+    ended = read_exit(tasks[0], tmp_path)
+    assert ended is not None
+    assert ended.error == "ended by SIGTERM"  # it does not take a SIGKILL, KillWait later
     assert "on purpose" in log_paths(failing[0], tmp_path)[1].read_text()
 
 
@@ -182,42 +228,41 @@ def test_preemption_requeues_under_the_same_id(cluster: Cluster, tmp_path: Path)
 
 def test_a_lost_node_requeues_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
     """The processes of the lost node run on and end last: they must not speak for the job."""
-    down = cluster.config.nodes[1]
-    profile = _profile(cluster, node=1, exclude=cluster.config.nodes[2])
-    calls = [(tmp_path / "w", 25)]
-    (job_id,) = submit(profile, "worker", _note_and_sleep, calls, folder=tmp_path, name="t")
-    (no_requeue,) = submit(
-        _profile(cluster, node=1, requeue=False),
-        "worker",
-        _note_and_sleep,
-        [(tmp_path / "x", 25)],
-        folder=tmp_path,
-        name="t",
+    release, kept, there = tmp_path / "release", *cluster.config.nodes[:2]
+
+    def work(path: Path) -> None:
+        _note(path)
+        if _notes(path)[-1]["node"] == there:
+            _until(release.exists, 120)
+
+    profiles = [
+        _profile(cluster, exclude=cluster.config.nodes[2], sbatch={"nodelist": there}),
+        _profile(cluster, sbatch={"nodelist": there}, requeue=False),
+    ]
+    again, not_again = (
+        submit(profile, "worker", work, [(tmp_path / name,)], folder=tmp_path, name="t")[0]
+        for profile, name in zip(profiles, ("again", "not_again"), strict=True)
     )
-    _until(lambda: (tmp_path / "w").exists() and (tmp_path / "x").exists())
-    devcluster.stop_node(cluster.folder, down)
+    _until(lambda: bool(_notes(tmp_path / "again") and _notes(tmp_path / "not_again")))
+    call = ["scontrol", "update", f"JobId={again}", "ReqNodeList="]
+    devcluster.stop_node(cluster.folder, there)
     try:
-        cluster.wait([no_requeue], tmp_path)
+        cluster.wait([not_again], tmp_path)
+        devcluster.call(cluster.folder, *call)  # what took it to this node
+        states = cluster.wait([again, not_again], tmp_path)
+        release.touch()
+        first, second = _notes(tmp_path / "again")
+        _until(lambda: not psutil.pid_exists(first["pid"]))
     finally:
-        devcluster.start_node(cluster.folder, down)
-    assert job_states([no_requeue], tmp_path) == {no_requeue: "NODE_FAIL"}
-    cluster.wait([job_id], tmp_path)
-
-
-def test_states_survive_a_restart_of_the_controller(cluster: Cluster, tmp_path: Path) -> None:
-    profile = _profile(cluster)
-    calls = [(tmp_path / "w", 8)]
-    (job_id,) = submit(profile, "worker", _note_and_sleep, calls, folder=tmp_path, name="t")
-    _until((tmp_path / "w").exists)
-    devcluster.stop_controller(cluster.folder)
-    try:
-        assert job_states([job_id], tmp_path) == {job_id: "RUNNING"}
-        with pytest.raises(SubmissionError, match="Unable to contact slurm controller"):
-            submit(profile, "worker", _note, [()], folder=tmp_path, name="t")
-    finally:
-        devcluster.start_controller(cluster.folder)
-    assert job_states([job_id], tmp_path) == {job_id: "RUNNING"}
-    assert cluster.wait([job_id], tmp_path) == {job_id: "DONE"}
+        devcluster.start_node(cluster.folder, there)
+    assert states == {again: "DONE", not_again: "NODE_FAIL"}
+    assert ((first["node"], first["restarts"]), (second["node"], second["restarts"])) == (
+        (there, 0),
+        (kept, 1),
+    )
+    exit = read_exit(again, tmp_path)
+    assert exit is not None
+    assert exit.restarts == 1
 
 
 def test_jobs_submitted_from_inside_a_job(cluster: Cluster, tmp_path: Path) -> None:
@@ -258,7 +303,7 @@ def test_a_refused_submission_leaves_no_orphans(cluster: Cluster, tmp_path: Path
         submit(_profile(cluster, partition="no"), "worker", _note, calls, folder=tmp_path, name="t")
 
 
-def test_without_accounting(bare_cluster: Cluster, tmp_path: Path) -> None:
+def test_without_accounting_and_up_after_a_crash(bare_cluster: Cluster, tmp_path: Path) -> None:
     profile = _profile(bare_cluster)
     calls = [(tmp_path / "0",), (tmp_path / "1", 0)]
     killed, ended = submit(profile, "worker", _note_and_sleep, calls, folder=tmp_path, name="t")
@@ -267,12 +312,24 @@ def test_without_accounting(bare_cluster: Cluster, tmp_path: Path) -> None:
     assert bare_cluster.wait([killed, ended], tmp_path) == {killed: "LOST", ended: "DONE"}
     assert sacct_core_hours([killed, ended]) is None
     assert not cluster_facts().accounting
+    servers = json.loads((bare_cluster.folder / "servers.json").read_text())
+    for pid, _ in servers.values():
+        os.kill(pid, signal.SIGKILL)
+    for _ in range(2):  # the second time there is nothing to do
+        config = devcluster.up(bare_cluster.folder, devcluster.new_config(nodes=7))
+        assert config == bare_cluster.config
+    (job_id,) = submit(profile, "worker", _note, [(tmp_path / "2",)], folder=tmp_path, name="t")
+    assert bare_cluster.wait([job_id], tmp_path) == {job_id: "DONE"}
 
 
-def test_a_job_past_its_time_limit(cluster: Cluster, overdue: tuple[str, Path]) -> None:
-    job_id, folder = overdue
-    assert cluster.wait([job_id], folder) == {job_id: "TIMEOUT"}
-    job, exit = read_start(job_id, folder), read_exit(job_id, folder)
+def test_a_warned_job_requeues_itself(cluster: Cluster, slow: Slow) -> None:
+    assert cluster.wait([slow.warned], slow.folder) == {slow.warned: "DONE"}
+    assert [note["restarts"] for note in _notes(slow.folder / "warned")] == [0, 1]
+
+
+def test_a_job_past_its_time_limit(cluster: Cluster, slow: Slow) -> None:
+    assert cluster.wait([slow.overdue], slow.folder) == {slow.overdue: "TIMEOUT"}
+    job, exit = read_start(slow.overdue, slow.folder), read_exit(slow.overdue, slow.folder)
     assert job is not None
     assert exit is not None
     assert job.end_time == pytest.approx(job.pid_started + 60, abs=5)

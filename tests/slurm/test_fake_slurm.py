@@ -53,7 +53,6 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     commands = tmp_path / "commands"
     commands.mkdir()
     monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
-    monkeypatch.setattr(scheduler, "_PAUSE_SECONDS", 0.01)
     return FakeSlurm(commands)
 
 
@@ -218,7 +217,6 @@ def test_a_silent_controller_kills_nobody(fake: FakeSlurm, tmp_path: Path) -> No
     write_record(Exit("3", "DONE", None, 0, 0.0, 0.0, 0.0, 0), tmp_path)
     states = job_states(["1", "2", "3"], tmp_path)
     assert states == {"1": "RUNNING", "2": "PENDING", "3": "DONE"}
-    assert len(fake.calls("squeue")) > 1
     fake.answers("scancel", f"echo '{SILENT}' >&2; exit 1")
     with pytest.raises(scheduler.SilentControllerError):
         cancel(["1"], tmp_path)

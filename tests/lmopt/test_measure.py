@@ -1,0 +1,107 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmopt import measure
+from lmopt.data import Tokens, save_tokens, tokenize
+from lmopt.measure import Timed, evaluate, latency_samples, noise, time_in_turn
+from lmopt.quantize import build_artifact
+from lmopt.runtime import open_session
+from lmopt.student import load_tokenizer
+
+
+@pytest.fixture(scope="module")
+def artifact(classifier_folder: Path, tmp_path_factory: Any) -> Path:
+    folder: Path = tmp_path_factory.mktemp("artifact")
+    build_artifact(classifier_folder, 8, 32, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokens_file(
+    classifier_folder: Path, texts: list[tuple[str, str, str]], tmp_path_factory: Any
+) -> Path:
+    tokenizer = load_tokenizer(classifier_folder)
+    parts = {"train": texts[:10], "validation": texts[10:75], "test": texts[75:200]}
+    tokens = {n: tokenize(tokenizer, [t for t, _, _ in rows], 32) for n, rows in parts.items()}
+    path: Path = tmp_path_factory.mktemp("tokens") / "tokens.npz"
+    save_tokens(path, tokens)
+    return path
+
+
+def test_the_measuring_process_loads_no_torch() -> None:
+    code = (
+        "import lmopt.measure, openvino, sys; print({'torch', 'transformers'} & set(sys.modules))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_logits_of_a_fresh_process_are_those_of_the_artifact(
+    artifact: Path, tokens_file: Path
+) -> None:
+    fresh = evaluate(artifact, tokens_file, ("validation", "test"), threads=1)
+    session = open_session(artifact, threads=1)
+    for name, size in (("validation", 65), ("test", 125)):
+        tokens = measure.load_tokens(tokens_file)[name]
+        alone = np.concatenate([session(*measure.pad([tokens[i]], 0)) for i in range(size)])
+        assert fresh[name].shape == (size, 3)
+        np.testing.assert_allclose(fresh[name], alone, atol=0.02)  # Dynamic int8, bf16.
+
+
+def test_latency_comes_raw_and_paired(artifact: Path, tokens_file: Path) -> None:
+    seen: list[str] = []
+    timed = Timed(artifact, tokens_file)
+    latency, noisy = time_in_turn(
+        {"baseline": timed, "baseline16": timed, "trial": timed},
+        threads=1,
+        rounds_b1=9,
+        rounds_b32=6,
+        progress=lambda stage, fraction: seen.append(stage),
+    )
+    assert {b: {n: len(s) for n, s in names.items()} for b, names in latency.items()} == {
+        "b1": {"baseline": 9, "baseline16": 9, "trial": 9},
+        "b32": {"baseline": 6, "baseline16": 6, "trial": 6},
+    }
+    assert isinstance(noisy, bool)
+    assert all(sample > 0 for names in latency.values() for s in names.values() for sample in s)
+    assert set(seen) <= {"latency"}
+
+
+def test_everything_is_timed_in_turn_after_a_warm_up() -> None:
+    calls: list[str] = []
+    names = ("baseline", "trial")
+    by_name = {n: [lambda n=n, i=i: calls.append(f"{n}{i}") for i in range(2)] for n in names}
+    samples = latency_samples(by_name, passes=3)
+    assert calls == ["baseline0", "trial0", "baseline1", "trial1"] * 4  # One pass warms up.
+    assert {name: array.shape for name, array in samples.items()} == dict.fromkeys(names, (3, 2))
+
+
+def test_noise_is_the_spread_of_equal_inputs_not_of_lengths() -> None:
+    assert noise(np.array([[1.0, 5.0, 9.0], [1.0, 5.0, 9.0]])) == 0
+    assert noise(np.array([[1.0, 5.0, 9.0], [2.0, 10.0, 18.0]])) == pytest.approx(1.0)
+    # One disturbed input of many does not reject the measurement.
+    assert noise(np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 7.0]])) == 0
+
+
+def test_a_noisy_reference_is_repeated_then_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
+    spreads = iter([3.0, 2.0, 2.5])
+
+    def samples(calls: Any, passes: int) -> Any:
+        reference = np.array([[1.0], [next(spreads)], [1.0]])
+        return dict.fromkeys(calls, reference)
+
+    monkeypatch.setattr(measure, "latency_samples", samples)
+    tokens = Tokens(np.arange(8, dtype=np.int32), np.array([0, 4, 8]))
+    flat, noisy = measure._time_batches({"baseline": (lambda a, b: a, tokens, 0)}, 1, 3)  # type: ignore[dict-item, return-value]
+    assert noisy
+    assert flat["baseline"].max() == 2.0  # The least noisy of the three attempts.
+    assert next(spreads, None) is None
+
+
+def test_a_failed_process_says_why(artifact: Path, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"measuring failed .*nothing\.npz"):
+        evaluate(artifact, tmp_path / "nothing.npz", ["test"], threads=1)

