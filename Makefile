@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN_DIR ?= runs/bbc_minilm
+MINUTES ?= 10
+SEED ?= 0
 
 # Every version is pinned in constraints.txt, so that the same commit gives the same environment.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -34,6 +36,11 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test check
 	@$(BIN)/python -m slurm.devcluster install || true
 	$(BIN)/python -m pytest
+
+# Random faults on a private Slurm while small sweeps run: make chaos MINUTES=60 SEED=7
+chaos: $(VENV)/.test
+	@$(BIN)/python -m slurm.devcluster install || true
+	$(BIN)/python -m tests.cluster.chaos --minutes $(MINUTES) --seed $(SEED)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -80,12 +80,6 @@ def run_stage(
     return Stage(name, key, path, time.perf_counter() - start, cached=True)
 
 
-def read_record(path: Path) -> dict[str, object]:
-    """What a stage was built from: name, version, parameters, parents, seconds, time (UTC)."""
-    record: dict[str, object] = json.loads((path / RECORD).read_text())
-    return record
-
-
 def _build(path: Path, build: Build, record: dict[str, object]) -> None:
     """Build under the lock, in a private folder; rename it in place."""
     for leftover in path.parent.glob(f"{path.name}.build-*"):  # Of a builder that was killed.

@@ -5,8 +5,10 @@ has threads, prints `progress <fraction>` lines and writes arrays to the npz fil
 The functions without underscore start it and return what it wrote.
 """
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +29,7 @@ BATCH_SIZE = 64
 PASSES = 3  # Every input is timed so many times: its spread is noise, not length.
 MAX_NOISE = 0.25
 REPEATS = 2
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Progress = Callable[[str, float | None], None]
 Floats = npt.NDArray[np.float32]
@@ -107,6 +110,8 @@ def _run_process(
             except BaseException:
                 process.kill()
                 raise
+        if process.returncode == -signal.SIGKILL:  # The kernel's answer to a lack of memory.
+            raise MemoryError("the measuring process was killed")
         if process.returncode != 0:
             lines = errors.read_text().strip().splitlines() or ["no message"]
             raise RuntimeError(f"measuring failed (exit {process.returncode}): {lines[-1]}")
@@ -147,8 +152,11 @@ def latency_samples(
 
 
 def noise(samples: npt.NDArray[np.float64]) -> float:
-    """Median over inputs of slowest pass / fastest pass - 1; `samples` is (passes, inputs)."""
-    return float(np.median(samples.max(axis=0) / samples.min(axis=0))) - 1
+    """Median over inputs of median pass / fastest pass - 1; `samples` is (passes, inputs).
+
+    A single interruption of an input does not count, a core that is shared all the time does.
+    """
+    return float(np.median(np.median(samples, axis=0) / samples.min(axis=0))) - 1
 
 
 def _time_batches(
@@ -210,8 +218,15 @@ def _pin(threads: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process when the worker that started it is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main(path: str) -> None:
     """Do what the spec asks for and write the arrays it yields."""
+    _die_with_parent()
     spec = json.loads(Path(path).read_text())
     _pin(spec["threads"])
     reported = time.monotonic()

@@ -10,7 +10,10 @@ from slurm import scheduler
 from slurm.process import is_alive, kill_job
 from slurm.record import Exit, Job, current_job, read_exit, read_start, write_record
 
-__all__ = ["Job", "JobState", "cancel", "current_job", "is_over", "job_states", "log_paths"]
+__all__ = [
+    "Job", "JobState", "cancel", "current_job", "earlier_state", "is_over", "job_states",
+    "log_paths",
+]  # fmt: skip
 
 JobState = Literal[
     "PENDING",
@@ -113,6 +116,12 @@ def _slurm_state(job_id: str, slurm_state: str | None, folder: Path) -> JobState
     if state in (None, "FAILED", "DONE"):
         return _without_record(job_id, folder)
     return state
+
+
+def earlier_state(job_id: str) -> JobState | None:
+    """How the run of a job before its last restart ended; None without Slurm's accounting."""
+    ended = [_SLURM_STATES.get(state) for state in scheduler.earlier_states(job_id)]
+    return next((state for state in reversed(ended) if state and is_over(state)), None)
 
 
 def _without_record(job_id: str, folder: Path) -> JobState:

@@ -86,6 +86,12 @@ def accounting_states(job_ids: Sequence[str]) -> dict[str, str]:
     return {job_id: state.split()[0] for job_id, state in rows if state}
 
 
+def earlier_states(job_id: str) -> list[str]:
+    """Slurm's states of the runs of one job, oldest first; empty without accounting."""
+    rows = _sacct(["-X", "--duplicates", "--format=JobID,State"], [job_id])
+    return [state.split()[0] for known, state in rows if known == job_id and state]
+
+
 def accounting_cpu_seconds(job_ids: Sequence[str]) -> dict[str, int]:
     """Allocated CPUs × elapsed seconds, of all runs of each job; empty without accounting."""
     seconds = dict.fromkeys(job_ids, 0)

@@ -1,6 +1,7 @@
 """What a worker does next: take over an orphan, start a waiting trial, or propose a new one."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -12,34 +13,45 @@ from slurm.profile import JobResources
 from sweeps import claims, reconcile
 from sweeps.claims import Claim
 from sweeps.run import Run
-from sweeps.study import Point, derive_seed, propose, start_point, start_waiting, taken_keys
+from sweeps.study import (
+    Point,
+    derive_seed,
+    locked_study,
+    open_study,
+    propose,
+    start_point,
+    start_waiting,
+    taken_keys,
+)
 
 LIVENESS_INTERVAL_S = 60
 
 
-def next_attempt(
-    run: Run, study: optuna.Study, job: Job, resources: JobResources, *, worker: int
-) -> Claim | None:
+def next_attempt(run: Run, job: Job, resources: JobResources, *, worker: int) -> Claim | None:
     """Return the attempt that this worker now owns; None when there is nothing left for it.
 
     Trials in any state count for the budget, so it is never overshot. Sampling happens outside the
     lock; a point that somebody else took meanwhile is proposed anew.
     """
-    with run.lock():
+    with locked_study(run) as study:
         reconcile.tell_rows(run, study)
+    claim = _take_orphan(run, job, resources, reconcile.earlier_life(run, study, job))
+    if claim is not None:
+        return claim
+    with locked_study(run) as study:
         claim = _claim_new(run, job, resources, start_waiting(study))
         spent = _budget_left(run, study) <= 0
     if claim is None and (spent or _liveness_is_due(run)):
-        claim = _take_orphan(run, study, job, resources)
+        claim = _take_orphan(run, job, resources, reconcile.orphans(run, study, job))
     proposals = 0
-    while claim is None and _budget_left(run, study) > 0:
+    while claim is None and _budget_left(run, study := open_study(run)) > 0:
         taken = len(study.get_trials(deepcopy=False))
         seed = derive_seed(run.sweep.study.seed, worker, taken, proposals)
         point = propose(study, run.sweep, seed=seed)
         if point is None:
             (run.path / "space.exhausted").touch()
-            return _take_orphan(run, study, job, resources)
-        with run.lock():
+            return _take_orphan(run, job, resources, reconcile.orphans(run, study, job))
+        with locked_study(run) as study:
             claim = _start(run, study, job, resources, point)
         proposals += 1
     return claim
@@ -92,10 +104,12 @@ def _liveness_is_due(run: Run) -> bool:
     return True
 
 
-def _take_orphan(run: Run, study: optuna.Study, job: Job, resources: JobResources) -> Claim | None:
+def _take_orphan(
+    run: Run, job: Job, resources: JobResources, orphans: Sequence[reconcile.Orphan]
+) -> Claim | None:
     """Take over the first orphan that this job can hold; give up those without retries left."""
-    for orphan in reconcile.orphans(run, study, job):
-        with run.lock():
+    for orphan in orphans:
+        with locked_study(run) as study:
             claim = _take_over(run, study, orphan, job, resources)
         if claim is not None:
             return claim
@@ -113,7 +127,7 @@ def _take_over(
     if not reconcile.may_retry(run.profile.retries, reconcile.losses(run, owner.number)):
         reconcile.give_up(run, study, owner.number)
         return None
-    if _too_small(orphan, resources) or (orphan.cause == "node_fail" and owner.node == job.node):
+    if _too_small(orphan, resources) or _same_place(orphan, job):
         return None
     claim = replace(
         owner,
@@ -136,3 +150,10 @@ def _too_small(orphan: reconcile.Orphan, resources: JobResources) -> bool:
     if orphan.cause == "timeout":
         return (resources.time_min or 0) <= (claim.time_min or 0)
     return False
+
+
+def _same_place(orphan: reconcile.Orphan, job: Job) -> bool:
+    """Whether this job has the node that failed, while the next round's jobs may have another."""
+    claim = orphan.claim
+    same_array = claim.job_id.split("_")[0] == job.job_id.split("_")[0]
+    return orphan.cause == "node_fail" and claim.node == job.node and same_array

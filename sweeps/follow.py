@@ -77,12 +77,10 @@ def follow_to_end(run: Run, console: Console) -> int:
     except KeyboardInterrupt:
         return _interrupted(run, console)
     path = os.path.relpath(run.path)
-    if not status.finished:
-        error = status.error or "its jobs ended early"
-        console.print(Text(f"{error}; see 'lmopt logs {path}', go on: 'lmopt resume {path}'"))
-        return 1
-    if not status.trials["COMPLETE"]:
-        console.print(Text(f"no trial succeeded; see 'lmopt logs {path}'", style="red"))
+    if not status.finished or not status.trials["COMPLETE"]:
+        error = status.error or "no trial succeeded"
+        remedy = f"see 'lmopt logs {path}'; go on with 'lmopt resume {path}'"
+        console.print(Text(f"{error}; {remedy}", style="red"), soft_wrap=True)
         return 1
     print_report(pareto_report(run), console)
     console.print(headline(status))

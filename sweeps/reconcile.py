@@ -4,6 +4,7 @@ The rows are the study and the scheduler is the truth about jobs; everything her
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.results import write_row
-from slurm.jobs import Job, JobState, job_states
+from slurm.jobs import Job, JobState, earlier_state, job_states
 from slurm.profile import Retries
 from sweeps import claims, row
 from sweeps.claims import Claim
@@ -74,7 +75,8 @@ def orphans(run: Run, study: optuna.Study, me: Job | None) -> list[Orphan]:
     found = []
     for trial, claim in owners:
         if claim is not None and claim.recipe:
-            cause = _cause_of_death(claim, me, states)
+            cause = lost_cause(run, claim.number, claim.attempt)
+            cause = cause or _cause_of_death(claim, me, states)
         else:
             cause = _cause_without_claim(trial)
             claim = _nobody(trial, -1 if claim is None else claim.attempt)
@@ -83,13 +85,33 @@ def orphans(run: Run, study: optuna.Study, me: Job | None) -> list[Orphan]:
     return found
 
 
+def earlier_life(run: Run, study: optuna.Study, me: Job) -> list[Orphan]:
+    """Return what this very job was doing when Slurm requeued it."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    owners = [claims.newest(run, trial.number) for trial in running] if me.restarts else []
+    mine = [claim for claim in owners if claim is not None and claim.job_id == me.job_id]
+    causes = [_cause_of_death(claim, me, {}) for claim in mine]
+    return [Orphan(claim, cause) for claim, cause in zip(mine, causes, strict=True) if cause]
+
+
 def _cause_of_death(claim: Claim, me: Job | None, states: Mapping[str, JobState]) -> str | None:
     """Return why the job of a claim ended; None while it lives."""
     if me is not None and claim.job_id == me.job_id:
         # An earlier life of this very job, before Slurm requeued it.
-        return "preempted" if claim.restarts < me.restarts else None
+        return _cause_of_requeue(me) if claim.restarts < me.restarts else None
     state = states.get(claim.job_id, "LOST")
-    return None if state in LIVE else CAUSES.get(state, "lost")
+    return None if state in LIVE else cause_of(state)
+
+
+def cause_of(state: JobState) -> str:
+    """Return the limit in `retries` that a job's end counts against."""
+    return CAUSES.get(state, "lost")
+
+
+def _cause_of_requeue(me: Job) -> str:
+    """Return what only the accounting tells apart: a preemption, or the end of a node."""
+    state = earlier_state(me.job_id)
+    return "node_fail" if state == "NODE_FAIL" else "preempted"
 
 
 def _cause_without_claim(trial: FrozenTrial) -> str | None:
@@ -132,18 +154,21 @@ def give_up(run: Run, study: optuna.Study, number: int) -> None:
     tell(study, number)
 
 
-def losses(run: Run, number: int) -> dict[str, int]:
+def losses(run: Run, number: int) -> Counter[str]:
     """Return how often a trial was lost, by cause."""
-    counts: dict[str, int] = {}
-    for attempt in range(MAX_ATTEMPTS):
-        path = run.row_path(number, attempt)
-        if not path.exists():
-            break
-        values = pq.read_table(path, columns=["state", "error"]).to_pylist()[0]
-        if values["state"] == "LOST":
-            cause = str(values["error"]).split(":")[0].replace(" ", "_")
-            counts[cause] = counts.get(cause, 0) + 1
-    return counts
+    causes = (lost_cause(run, number, attempt) for attempt in range(MAX_ATTEMPTS))
+    return Counter(cause for cause in causes if cause)
+
+
+def lost_cause(run: Run, number: int, attempt: int) -> str | None:
+    """Return why an attempt was lost by the row that it left; None if it left none, or another."""
+    path = run.row_path(number, attempt)
+    if not path.exists():
+        return None
+    values = pq.read_table(path, columns=["state", "error"]).to_pylist()[0]
+    if values["state"] != "LOST":
+        return None
+    return str(values["error"]).split(":")[0].replace(" ", "_")
 
 
 def may_retry(retries: Retries, lost: Mapping[str, int]) -> bool:

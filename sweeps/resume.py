@@ -22,8 +22,8 @@ def resume_run(run: Run, trials: int | None) -> tuple[Run, bool]:
                 raise ConfigError(f"--trials is the budget in all: {spent} are there, got {trials}")
             run = set_budget(run, trials)
             (run.path / "space.exhausted").unlink(missing_ok=True)
-        lost = heal(run, study)
-        left = max(len(lost), trials_left(run, study))
+        lost = heal(run)
+        left = max(len(lost), trials_left(run, open_study(run)))
         if left == 0 and not finish_needed(run, read_rows(run.path)):
             return run, False
         (run.path / "finished.json").unlink(missing_ok=True)

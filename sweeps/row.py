@@ -52,7 +52,7 @@ def spent(claim: Claim, job: Job) -> Row:
     seconds = (datetime.now(UTC) - datetime.fromisoformat(claim.started_utc)).total_seconds()
     return {
         "seconds_total": seconds,
-        "core_seconds": seconds * max(1, len(job.cores)),
+        "core_seconds": seconds * job.cpus,
         "host": job.host,
         "cores": ",".join(str(core) for core in job.cores),
     }

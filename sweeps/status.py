@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,7 @@ import pandas as pd
 from analysis.report import front_table, to_records
 from analysis.results import final_attempts, load_results
 from analysis.volume import hypervolume_of
+from slurm.accounting import Usage, job_accounting
 from slurm.jobs import job_states
 from slurm.record import read_exit
 from sweeps.launch import Round, rounds
@@ -32,7 +34,9 @@ class Status:
     hypervolume: float
     seconds_elapsed: float
     seconds_left: float | None
-    core_hours: float
+    core_hours: float  # of the trials that ended
+    core_hours_allocated: float  # of all jobs, by their own records
+    busy_share: float | None  # of the workers' time, in trials that ended; None before the first
     finished: bool
     error: str | None
 
@@ -52,6 +56,7 @@ def read_status(run: Run) -> Status:
     submitted = rounds(run)
     ids = [job for part in submitted for job in part.jobs]
     states = job_states(ids, run.jobs) if ids else {}
+    usage = job_accounting(ids, run.jobs)
     live = {job for job, state in states.items() if state in LIVE}
     working = [progress for progress in read_progress(run) if progress.job_id in live]
     trials = _trial_states(run, rows, working)
@@ -67,8 +72,10 @@ def read_status(run: Run) -> Status:
         seconds_elapsed=_elapsed(submitted, rows, finished),
         seconds_left=_left(run, rows, trials, len(working)),
         core_hours=float(rows["core_seconds"].fillna(0).sum()) / 3600,
+        core_hours_allocated=sum(used.core_hours for used in usage.values()),
+        busy_share=_busy_share(submitted, rows, usage),
         finished=finished,
-        error=None if finished else _why_dead(run, submitted, live),
+        error=None if finished and trials["COMPLETE"] else _why_dead(run, submitted, live),
     )
 
 
@@ -82,6 +89,16 @@ def _trial_states(run: Run, rows: pd.DataFrame, working: list[Progress]) -> dict
     known["RUNNING"] = len(running)
     known["WAITING"] = max(0, run.trials - sum(known.values()))
     return known
+
+
+def _busy_share(
+    submitted: list[Round], rows: pd.DataFrame, usage: Mapping[str, Usage]
+) -> float | None:
+    """Return the workers' time in trials that ended, by their time allocated."""
+    workers = [job for part in submitted for job in part.workers if job in usage]
+    allocated_s = sum(usage[job].elapsed_seconds for job in workers)
+    busy_s = rows.loc[rows["job_id"].isin(workers), "seconds_total"].sum()
+    return float(busy_s) / allocated_s if busy_s else None
 
 
 def _elapsed(submitted: list[Round], rows: pd.DataFrame, finished: bool) -> float:

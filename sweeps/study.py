@@ -4,7 +4,8 @@ import hashlib
 import json
 import random
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +45,17 @@ def make_point(sweep: SweepConfig, trial: optuna.Trial) -> Point:
 
 
 def open_study(run: Run) -> optuna.Study:
-    """Open the study of a run, creating it with its reference points the first time.
+    """Open the study of a run, to be read."""
+    with locked_study(run) as study:
+        return study
 
-    A storage that was lost or cannot be read is made again from the rows.
+
+@contextmanager
+def locked_study(run: Run) -> Iterator[optuna.Study]:
+    """Hold the run and its study, to be written; made with its reference points the first time.
+
+    It is read anew each time: a storage that was lost or torn since is made again from the rows,
+    and whoever still had the old one in memory would go on writing to what is no more.
     """
     with run.lock():
         if run.sweep.study.storage is None and _is_unusable(run):
@@ -56,7 +65,7 @@ def open_study(run: Run) -> optuna.Study:
             study.set_metric_names(list(run.sweep.objectives))
             enqueue_references(study, run.sweep)
             study.set_user_attr("references", list(run.sweep.references()))
-    return study
+        yield study
 
 
 def _is_unusable(run: Run) -> bool:

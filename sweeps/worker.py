@@ -6,8 +6,6 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-import optuna
-
 from analysis.results import read_rows, write_row
 from lmopt.config import Recipe
 from lmopt.linear import linear_baseline
@@ -21,7 +19,7 @@ from sweeps.claims import Claim
 from sweeps.progress import ProgressFile
 from sweeps.reconcile import tell_row
 from sweeps.run import Run, open_run
-from sweeps.study import open_study
+from sweeps.study import locked_study
 
 log = logging.getLogger("lmopt")
 
@@ -41,7 +39,6 @@ def work(run_dir: str, index: int, resources: JobResources) -> None:
     """Run trials until nothing is left, the time runs out, or `trials_per_job` is reached."""
     run, job = open_run(run_dir), this_job()
     progress = ProgressFile(run, job.job_id, "worker")
-    study = open_study(run)
     limit = run.profile.trials_per_job
     done = 0
     try:
@@ -50,11 +47,12 @@ def work(run_dir: str, index: int, resources: JobResources) -> None:
             if not _time_suffices(run, job):
                 log.info("not enough time left for one more trial")
                 break
-            claim = next_attempt(run, study, job, resources, worker=index)
+            claim = next_attempt(run, job, resources, worker=index)
             if claim is None:
                 break
             progress.start(claim.number)
-            run_attempt(run, study, prepared, claim, job, progress)
+            if not run_attempt(run, prepared, claim, job, progress):
+                break  # this job counts as dead: whatever it did from now on would be dropped
             done += 1
     finally:
         progress.close()
@@ -70,8 +68,8 @@ def this_job() -> Job:
 
 
 def threads_of(job: Job) -> int:
-    """Return how many threads a job may use."""
-    return max(1, len(job.cores))
+    """Return how many threads a job may use: not every cluster binds a job to its cores."""
+    return max(1, min(len(job.cores), job.cpus))
 
 
 def load_prepared(run: Run, threads: int, progress: ProgressFile | None = None) -> Prepared:
@@ -100,13 +98,16 @@ def _time_suffices(run: Run, job: Job) -> bool:
 
 def run_attempt(
     run: Run,
-    study: optuna.Study,
     prepared: Prepared,
     claim: Claim,
     job: Job,
     progress: ProgressFile,
-) -> None:
-    """Run one attempt to its row: COMPLETE with numbers, or FAIL with the reason and no number."""
+) -> bool:
+    """Run one attempt to its row: COMPLETE with numbers, or FAIL with the reason and no number.
+
+    LOST if it ran out of memory without its job: a larger job takes it over. False if the attempt
+    had been taken over meanwhile.
+    """
     log.info(
         "trial %d attempt %d: %s", claim.number, claim.attempt, claim.params or claim.reference
     )
@@ -122,24 +123,28 @@ def run_attempt(
         result["timed_alone"] = False
     except DivergedError as error:
         result = {"state": "FAIL", "error": f"diverged: {error}"}
+    except MemoryError as error:
+        result = {"state": "LOST", "error": f"out of memory: {error}"}
     except Exception as error:  # a failed trial is a result too; the sweep goes on
         traceback.print_exc()
         result = {"state": "FAIL", "error": f"{type(error).__name__}: {error}"}
-    record(
-        run, study, claim, {**row.spent(claim, job), "log_path": row.log_path(run, job), **result}
+    return record(
+        run, claim, {**row.spent(claim, job), "log_path": row.log_path(run, job), **result}
     )
 
 
-def record(run: Run, study: optuna.Study, claim: Claim, result: row.Row) -> None:
+def record(run: Run, claim: Claim, result: row.Row) -> bool:
     """Write the row, then tell Optuna; only while this attempt still owns its trial."""
-    with run.lock():
+    with locked_study(run) as study:
         if not claims.owns(run, claim):
             log.warning("trial %d was taken over; this attempt's result is dropped", claim.number)
-            return
+            return False
         values = {**row.identity(run, claim), **result}
         values["feasible"] = row.is_feasible(values, run.sweep.constraints)
         write_row(values, run.row_path(claim.number, claim.attempt))
-        tell_row(run, study, values)
+        if values["state"] != "LOST":
+            tell_row(run, study, values)
+    return True
 
 
 def write_linear_row(run: Run, prepared: Prepared) -> None:

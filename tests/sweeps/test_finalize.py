@@ -8,14 +8,15 @@ import pytest
 from optuna.trial import TrialState
 
 from analysis.results import final_attempts, read_rows
-from slurm.jobs import JobState
+from slurm.jobs import Job, JobState
 from slurm.profile import JobResources
 from slurm.record import Exit, write_record
-from sweeps import finalize, reconcile
-from sweeps.attempts import next_attempt
+from slurm.submit import SubmissionError
+from sweeps import finalize, launch, reconcile
+from sweeps.attempts import _take_orphan, next_attempt
 from sweeps.claims import Claim
 from sweeps.config import Bound
-from sweeps.launch import Round
+from sweeps.launch import Round, prepare_losses, write_round
 from sweeps.run import Run, write_json
 from sweeps.study import open_study
 from tests.sweeps.small_run import make_job
@@ -23,9 +24,9 @@ from tests.sweeps.small_run import make_job
 
 def ended_attempt(run: Run, state: str, *, job_id: str, mem_gb: float = 2.0) -> Claim:
     """Start a trial in a job of its own, and let that job end in some state."""
-    study, job = open_study(run), replace(make_job(run), job_id=job_id)
+    job = replace(make_job(run), job_id=job_id)
     resources = JobResources(mem_gb=mem_gb, time_min=10)
-    claim = next_attempt(run, study, job, resources, worker=0)
+    claim = next_attempt(run, job, resources, worker=0)
     assert claim is not None
     write_record(Exit(job_id, "DONE", None, 0, 0.0, 1.0, 1.0, 1), run.jobs)
     return claim
@@ -61,7 +62,7 @@ def test_a_dead_job_leaves_a_row_with_its_cause(
 ) -> None:
     claim = ended_attempt(run, state, job_id="11")
     states["11"] = state
-    lost = finalize.heal(run, open_study(run))
+    lost = finalize.heal(run)
     assert [orphan.claim.number for orphan in lost] == [claim.number]
     row = read_rows(run.path).iloc[0]
     assert row["state"] == "LOST" and row["error"].startswith(f"{cause}: job 11")
@@ -71,7 +72,7 @@ def test_a_dead_job_leaves_a_row_with_its_cause(
 def test_a_live_job_is_left_alone(run: Run, states: dict[str, JobState], state: JobState) -> None:
     ended_attempt(run, state, job_id="11")
     states["11"] = state
-    assert finalize.heal(run, open_study(run)) == [] and read_rows(run.path).empty
+    assert finalize.heal(run) == [] and read_rows(run.path).empty
 
 
 def test_memory_and_time_grow_and_failed_nodes_are_left_out(
@@ -83,7 +84,7 @@ def test_memory_and_time_grow_and_failed_nodes_are_left_out(
     for number, state in enumerate(["OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL"]):
         ended_attempt(run, state, job_id=str(number))
         states[str(number)] = state  # type: ignore[assignment]
-    grown = finalize.grow(run, finalize.heal(run, open_study(run)))
+    grown = finalize.grow(run, finalize.heal(run))
     assert grown.mem_gb == 4.0 * run.profile.retries.memory_growth
     assert grown.time_min == 30 * run.profile.retries.time_growth
     assert grown.exclude is not None
@@ -101,12 +102,10 @@ def test_a_worker_that_would_run_out_again_does_not_take_the_trial(
     assert taken.recipe == claim.recipe
 
 
-def _take(run: Run, resources: JobResources) -> Claim | None:
+def _take(run: Run, resources: JobResources, job: Job | None = None) -> Claim | None:
     study = open_study(run)
-    job = replace(make_job(run), job_id="12", node="other")
-    from sweeps.attempts import _take_orphan
-
-    return _take_orphan(run, study, job, resources)
+    job = job or replace(make_job(run), job_id="12", node="other")
+    return _take_orphan(run, job, resources, reconcile.orphans(run, study, job))
 
 
 def test_retries_are_limited_by_cause_and_then_the_trial_fails(
@@ -115,12 +114,10 @@ def test_retries_are_limited_by_cause_and_then_the_trial_fails(
     limit = run.profile.retries.lost
     ended_attempt(run, "LOST", job_id="job0")
     for attempt in range(limit):
-        assert finalize.heal(run, open_study(run))
+        assert finalize.heal(run)
         job = replace(make_job(run), job_id=f"job{attempt + 1}")
-        from sweeps.attempts import _take_orphan
-
-        assert _take_orphan(run, open_study(run), job, JobResources()) is not None
-    assert finalize.heal(run, open_study(run)) == []
+        assert _take(run, JobResources(), job) is not None
+    assert finalize.heal(run) == []
     assert open_study(run).trials[0].state == TrialState.FAIL
     rows = read_rows(run.path)
     assert list(rows["state"]) == ["LOST"] * (limit + 1)
@@ -140,23 +137,69 @@ def make_round(run: Run, **changes: Any) -> Round:
     return Round(**{**values, "submitted_utc": "2026-01-01T00:00:00+00:00", **changes})
 
 
-def test_no_round_follows_one_that_got_nowhere(run: Run, states: dict[str, JobState]) -> None:
+def test_a_round_follows_one_that_was_killed_but_not_for_ever(
+    run: Run, states: dict[str, JobState]
+) -> None:
     """Or a broken node, a missing module, would be tried for ever."""
-    states["p"] = "DONE"
-    study = open_study(run)
-    assert finalize.trials_left(run, study) == run.trials
-    assert not finalize._should_go_on(run, study, make_round(run), [])
+    states |= {"p": "DONE", "w": "NODE_FAIL"}
+    for number in range(run.profile.retries.node_fail):
+        assert finalize.why_stop(run, make_round(run, number=number)) is None
+    assert "lost too often" in str(finalize.why_stop(run, make_round(run, number=9)))
     ended_attempt(run, "LOST", job_id="w")
-    states["w"] = "LOST"
-    lost = finalize.heal(run, study)
-    assert finalize._should_go_on(run, study, make_round(run), lost)
+    finalize.heal(run)
+    assert finalize.why_stop(run, make_round(run)) is None
+
+
+def test_workers_that_die_before_any_trial_get_more_memory_too(
+    run: Run, states: dict[str, JobState]
+) -> None:
+    profile = run.profile.model_copy(update={"mem_gb": 4.0})
+    run = replace(run, profile=profile)
+    states |= {"p": "DONE", "w": "OUT_OF_MEMORY"}
+    assert finalize.why_stop(run, make_round(run)) is None
+    assert finalize.grow(run, []).mem_gb == 4.0 * profile.retries.memory_growth
+
+
+def test_no_round_follows_one_whose_workers_failed(run: Run, states: dict[str, JobState]) -> None:
+    states |= {"p": "DONE", "w": "FAILED"}
+    write_round(run, make_round(run))
+    assert finalize.trials_left(run, open_study(run)) == run.trials
+    assert "FAILED before any trial" in str(finalize.why_stop(run, make_round(run)))
 
 
 def test_nothing_follows_a_prepare_job_that_failed(run: Run, states: dict[str, JobState]) -> None:
     ended_attempt(run, "LOST", job_id="w")
-    lost = finalize.heal(run, open_study(run))
+    finalize.heal(run)
     states["p"] = "FAILED"
-    assert not finalize._should_go_on(run, open_study(run), make_round(run), lost)
+    assert "prepare job ended as FAILED" in str(finalize.why_stop(run, make_round(run)))
+
+
+def test_a_prepare_job_that_was_lost_is_tried_again_with_more(
+    run: Run, states: dict[str, JobState]
+) -> None:
+    states |= {"p": "OUT_OF_MEMORY", "w": "CANCELLED"}
+    for number in range(run.profile.retries.out_of_memory):
+        assert finalize.why_stop(run, make_round(run, number=number)) is None
+        assert prepare_losses(run) == {"out_of_memory": number + 1}
+    assert "lost too often" in str(finalize.why_stop(run, make_round(run, number=9)))
+
+
+def test_a_refused_submission_leaves_no_job_and_no_round(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prepare and workers are in the queue already when the finalizer is refused."""
+    cancelled: list[str] = []
+
+    def submit(_: Any, kind: str, *__: Any, **___: Any) -> list[str]:
+        if kind == "finalize":
+            raise SubmissionError("on purpose")
+        return [kind]
+
+    monkeypatch.setattr(launch, "submit", submit)
+    monkeypatch.setattr(launch, "cancel", lambda jobs, _: cancelled.extend(jobs))
+    with pytest.raises(SubmissionError):
+        launch.launch(run, trials_left=3)
+    assert cancelled == ["prepare", "worker"] and launch.rounds(run) == []
 
 
 def test_constraints_become_what_optuna_wants() -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from optuna.trial import TrialState
 from analysis.results import final_attempts, read_rows
 from lmopt.config import Recipe
 from slurm.jobs import Job
-from sweeps import claims, worker
+from sweeps import claims, reconcile, worker
 from sweeps.run import Run, open_run
 from sweeps.study import open_study
 from tests.sweeps.small_run import fake_outcome, fake_prepared, make_job
@@ -163,14 +164,13 @@ def test_a_row_without_a_tell_is_only_told(run: Run, monkeypatch: pytest.MonkeyP
 
 
 def test_a_process_that_was_believed_dead_drops_its_result(run: Run) -> None:
-    study = open_study(run)
     job = make_job(run)
     resources = run.profile.job("worker")
-    claim = worker.next_attempt(run, study, job, resources, worker=0)
+    claim = worker.next_attempt(run, job, resources, worker=0)
     assert claim is not None
     taken = claims.Claim(**{**claim.__dict__, "attempt": 1, "job_id": "somebody else"})
     assert claims.take(run, taken)
-    worker.record(run, study, claim, {"state": "FAIL", "error": "late"})
+    assert not worker.record(run, claim, {"state": "FAIL", "error": "late"})
     assert not run.row_path(claim.number, 0).exists()
     assert open_study(run).trials[claim.number].state == TrialState.RUNNING
 
@@ -188,6 +188,32 @@ def test_a_failed_trial_is_a_row_with_its_reason_and_no_number(run: Run, error: 
     assert len(failed) and failed["error"].str.contains(str(error)).all()
     assert failed[["accuracy_test", "size_bytes", "speedup_b1"]].isna().all().all()
     assert (failed["attempt"] == 0).all(), "a Python error is not tried again"
+
+
+def test_memory_that_a_trial_lacks_is_not_its_failure(run: Run) -> None:
+    """As when the kernel kills the measuring process alone: a larger job takes the trial over."""
+
+    def starve(recipe: Recipe) -> None:
+        if recipe.bits == 2:
+            raise MemoryError("the measuring process was killed")
+
+    work_together(run, 1, starve)
+    lost = read_rows(run.path).set_index("state").loc[["LOST"]]
+    assert len(lost) and lost["error"].str.startswith("out of memory: ").all()
+    running = {t.number for t in open_study(run).trials if t.state == TrialState.RUNNING}
+    assert running == set(lost["trial"])
+    orphans = reconcile.orphans(run, open_study(run), None)
+    assert {orphan.cause for orphan in orphans} == {"out_of_memory"}
+
+
+def test_a_requeued_job_goes_on_with_its_own_trial(run: Run) -> None:
+    job, resources = make_job(run), run.profile.job("worker")
+    first = worker.next_attempt(run, job, resources, worker=0)
+    again = replace(job, restarts=1)
+    second = worker.next_attempt(run, again, resources, worker=0)
+    assert first is not None and second is not None
+    assert (second.number, second.attempt) == (first.number, 1)
+    assert read_rows(run.path)["error"].iloc[0].startswith("preempted: ")
 
 
 def test_a_lost_journal_is_made_again_from_the_rows(run: Run, tmp_path: Path) -> None:
@@ -211,11 +237,32 @@ def test_a_journal_that_cannot_be_read_is_put_aside(run: Run, damage: bytes) -> 
 
 def test_a_torn_claim_does_not_stop_the_sweep(run: Run) -> None:
     study = open_study(run)
-    claim = worker.next_attempt(run, study, make_job(run), run.profile.job("worker"), worker=0)
+    claim = worker.next_attempt(run, make_job(run), run.profile.job("worker"), worker=0)
     assert claim is not None
     next(iter(run.claims.iterdir())).write_text('{"number": 0, "att')
     _age_running_trials(study)
     work_together(run, 2)
+    check_whole(run, 12)
+
+
+def test_a_journal_torn_under_a_worker_does_not_stop_it(run: Run) -> None:
+    """By a colleague that is killed as it writes, each time anew."""
+
+    def tear(recipe: Recipe) -> None:
+        with run.lock(), run.journal.open("a") as file:
+            file.write('{"op_code": 4, "worker_')
+
+    work_together(run, 2, tear)
+    check_whole(run, 12)
+    assert not list(run.path.glob("study.journal.broken-*"))
+
+
+def test_a_journal_removed_under_a_worker_is_made_again(run: Run) -> None:
+    def remove(recipe: Recipe) -> None:
+        with run.lock():
+            run.journal.unlink(missing_ok=True)
+
+    work_together(run, 2, remove)
     check_whole(run, 12)
 
 
