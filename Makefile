@@ -9,7 +9,7 @@ SEED ?= 0
 # Every version is pinned in constraints.txt, so that the same commit gives the same environment.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check chaos bench clean
+.PHONY: demo test check chaos clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,7 @@ test: $(VENV)/.test check
 # Random faults on a private Slurm while small sweeps run: make chaos MINUTES=60 SEED=7
 chaos: $(VENV)/.test
 	@$(BIN)/python -m slurm.devcluster install || true
+	$(BIN)/python -m pytest -m chaos tests/cluster
 	$(BIN)/python -m tests.cluster.chaos --minutes $(MINUTES) --seed $(SEED)
 
 check: $(VENV)/.test

@@ -133,14 +133,10 @@ def status(
 @app.command(epilog="Example:  lmopt cancel runs/bbc_minilm")
 def cancel(run_dir: RunDir) -> None:
     """End all jobs of a run; `lmopt resume` goes on from there."""
-    from slurm.jobs import cancel as cancel_jobs
-    from sweeps.launch import live_jobs
+    from sweeps.launch import cancel_run
     from sweeps.run import open_run
 
-    run = open_run(run_dir)
-    live = live_jobs(run)
-    cancel_jobs(list(live), run.jobs)
-    print(f"cancelled {len(live)} jobs; go on with 'lmopt resume {run_dir}'")
+    print(f"cancelled {cancel_run(open_run(run_dir))} jobs; go on with 'lmopt resume {run_dir}'")
 
 
 @app.command(epilog="Example:  lmopt logs runs/bbc_minilm 7")

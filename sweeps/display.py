@@ -1,6 +1,5 @@
 """How a run looks in a terminal: tables, status, live progress. Plain text when piped."""
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -90,7 +89,10 @@ def headline(status: Status) -> Text:
     line.append(f"  {duration(status.seconds_elapsed)} used")
     if not status.finished and status.seconds_left is not None:
         line.append(f", about {duration(status.seconds_left)} left")
-    return line.append(f"  {status.core_hours:.2f} core-hours", style="dim")
+    line.append(f"  {status.core_hours_allocated:.2f} core-hours", style="dim")
+    if status.busy_share is not None:
+        line.append(f", workers {100 * status.busy_share:.0f} % in trials", style="dim")
+    return line
 
 
 def worker_line(progress: Progress) -> Text:
@@ -103,7 +105,7 @@ def worker_line(progress: Progress) -> Text:
 
 def trial_line(row: Mapping[str, Any], columns: Sequence[str]) -> Text:
     """Return one finished attempt as a line, as it appears during a run."""
-    label = row.get("method") or " ".join(_parameters(row, columns))
+    label = " ".join(_parameters(row, columns)) if pd.isna(row["method"]) else row["method"]
     number = "   " if pd.isna(row["trial"]) else f"{int(row['trial']):3d}"
     line = Text(f"{number} ")
     if row["state"] != "COMPLETE":
@@ -119,7 +121,7 @@ def _parameters(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
     shown = []
     for column in columns:
         value = row.get(column)
-        if value is not None and not (isinstance(value, float) and math.isnan(value)):
+        if value is not None and not pd.isna(value):
             name = column.removeprefix("param_")
             text = f"{value:.3g}" if isinstance(value, float) else str(value)
             shown.append(f"{HEADERS.get(name, name)} {text}")

@@ -10,9 +10,8 @@ from rich.live import Live
 from rich.text import Text
 
 from analysis.results import read_rows
-from slurm.jobs import cancel
 from sweeps.display import headline, status_view, trial_line
-from sweeps.launch import live_jobs
+from sweeps.launch import cancel_run
 from sweeps.report import pareto_report, print_report
 from sweeps.run import Run
 from sweeps.status import Status, read_status
@@ -90,7 +89,7 @@ def follow_to_end(run: Run, console: Console) -> int:
 def _interrupted(run: Run, console: Console) -> int:
     path = os.path.relpath(run.path)
     if run.profile.scheduler == "local":
-        cancel(list(live_jobs(run)), run.jobs)
+        cancel_run(run)
         console.print(f"interrupted; nothing is lost, go on with 'lmopt resume {path} --wait'")
     else:
         console.print(f"still running; watch with 'lmopt status {path} --watch'")

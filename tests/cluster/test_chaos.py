@@ -29,6 +29,7 @@ FAULTS_A_SWEEP = 6
 SWEEP_S = 480
 
 
+@pytest.mark.chaos
 def test_sweeps_survive_random_faults(cluster: Cluster, workspace: Workspace) -> None:
     survived: Counter[str] = Counter()
     deadline = time.monotonic() + 60 * MINUTES

@@ -67,6 +67,7 @@ def test_one_sweep_survives_what_a_cluster_does(cluster: Cluster, workspace: Wor
     assert {"lost", "node fail", "preempted"} <= set(causes(rows))
 
 
+@pytest.mark.chaos
 def test_arrays_cancel_and_two_resumes_without_accounting(
     bare_cluster: Cluster, workspace: Workspace
 ) -> None:
