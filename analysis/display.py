@@ -70,7 +70,9 @@ def format_value(name: str, value: object, error: object = None) -> str:
     shown = display_of(name)
     if isinstance(value, str | bool) or not shown.unit:
         return f"{value:.3g}" if isinstance(value, float) else str(value)
-    number = f"{float(value) * shown.factor:.{shown.decimals}f}"  # type: ignore[arg-type]
+    # Adding 0.0 takes the sign off a zero: a drop of -0.0 points reads like a mistake.
+    rounded = round(float(value) * shown.factor, shown.decimals) + 0.0  # type: ignore[arg-type]
+    number = f"{rounded:.{shown.decimals}f}"
     if error is not None and not pd.isna(error):  # type: ignore[call-overload]
         return f"{number} ± {float(error) * shown.factor:.{shown.decimals}f}"  # type: ignore[arg-type]
     return number + {"%": " %", "×": "×"}.get(shown.unit, "")
