@@ -99,6 +99,7 @@ def _speed_columns(batch: str) -> list[Column]:
 
 _SPEED = [column for batch in BATCHES for column in _speed_columns(batch)] + [
     Column("speed", "timed_alone", _BOOL, "", "nothing else of this sweep was running"),
+    Column("speed", "timing_noisy", _BOOL, "", "the reference's timings scattered to the end"),
 ]
 _COST = [
     Column("cost", name, type_, unit, description)

@@ -127,7 +127,7 @@ def _take_over(
     if not reconcile.may_retry(run.profile.retries, reconcile.losses(run, owner.number)):
         reconcile.give_up(run, study, owner.number)
         return None
-    if _too_small(orphan, resources) or _same_place(orphan, job):
+    if _too_small(run, orphan, resources) or _same_place(orphan, job):
         return None
     claim = replace(
         owner,
@@ -142,14 +142,22 @@ def _take_over(
     return claim if claims.take(run, claim) else None
 
 
-def _too_small(orphan: reconcile.Orphan, resources: JobResources) -> bool:
-    """Whether this job would run out of the same memory or time again."""
-    claim = orphan.claim
-    if orphan.cause == "out_of_memory":
-        return (resources.mem_gb or 0) <= (claim.mem_gb or 0)
-    if orphan.cause == "timeout":
-        return (resources.time_min or 0) <= (claim.time_min or 0)
-    return False
+def _too_small(run: Run, orphan: reconcile.Orphan, resources: JobResources) -> bool:
+    """Whether the profile would give this trial more memory or time than this job has.
+
+    Where it would not (no limit is set, or it is reached), the trial is tried with what there is,
+    and `retries` ends it.
+    """
+    lost = reconcile.losses(run, orphan.claim.number)
+    grown = run.profile.job(
+        "worker", out_of_memory=lost.get("out_of_memory", 0), timeouts=lost.get("timeout", 0)
+    )
+    wanted_and_given = {
+        "out_of_memory": (grown.mem_gb, resources.mem_gb),
+        "timeout": (grown.time_min, resources.time_min),
+    }
+    wanted, given = wanted_and_given.get(orphan.cause, (None, None))
+    return wanted is not None and given is not None and given < wanted
 
 
 def _same_place(orphan: reconcile.Orphan, job: Job) -> bool:

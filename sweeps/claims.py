@@ -1,12 +1,11 @@
-"""Who runs which attempt of which trial: files created with O_EXCL, so exactly one job does."""
+"""Who runs which attempt of which trial: files that only one job can create."""
 
-import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps.run import Run, read_json
+from sweeps.run import Run, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -30,15 +29,14 @@ class Claim:
 def take(run: Run, claim: Claim) -> bool:
     """Take an attempt; False if another job was first."""
     path = _path(run, claim.number, claim.attempt)
-    text = json.dumps(asdict(claim), indent=1)
+    temporary = path.with_name(f".{path.name}.{claim.job_id}.{os.getpid()}")
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        write_json(temporary, asdict(claim))
+        os.link(temporary, path)  # fails if it exists, and nobody ever sees half a claim
     except FileExistsError:
         return False
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    finally:
+        temporary.unlink(missing_ok=True)
     return True
 
 
@@ -52,7 +50,8 @@ def newest(run: Run, number: int) -> Claim | None:
 
 def numbers(run: Run) -> set[int]:
     """Return the numbers of all trials that were ever taken."""
-    return {int(entry.name.split("-")[0]) for entry in os.scandir(run.claims)}
+    names = (entry.name for entry in os.scandir(run.claims))
+    return {int(name.split("-")[0]) for name in names if not name.startswith(".")}
 
 
 def owns(run: Run, claim: Claim) -> bool:

@@ -36,7 +36,7 @@ def main() -> None:
     """Run the command; a mistake of the user is one line and exit code 2, never a traceback."""
     try:
         app()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("LMOPT_DEBUG"):
             raise
         for line in str(error).splitlines():

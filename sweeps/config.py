@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from lmopt.config import Recipe, RuntimeConfig, StudentConfig, TaskConfig, TeacherConfig
-from sweeps.space import Categorical, Distribution, Float, Int
+from sweeps.space import Categorical, Distribution, Float, Int, probes
 
 Direction = Literal["maximize", "minimize"]
 
@@ -163,7 +163,8 @@ class SweepConfig(_Strict):
 
     def _check_effect(self) -> None:
         """Refuse to search what cannot matter: every trial of it would be wasted."""
-        trained = {"epochs", "recovery_epochs"} & set(self.search) or self.recipe.get("epochs", 0)
+        epochs = ("epochs", "recovery_epochs")
+        trained = any(name in self.search or self.recipe.get(name, 0) for name in epochs)
         for name in ("temperature", "alpha"):
             if name in self.search and not trained:
                 raise ValueError(
@@ -173,7 +174,7 @@ class SweepConfig(_Strict):
     def _check_values(self) -> None:
         base = _recipe("recipe", self.recipe)
         for name, distribution in self.search.items():
-            for value in distribution.bounds():
+            for value in probes(distribution):
                 _recipe("search", {**base.model_dump(), name: value})
         for name, overrides in (self.reference_points or {}).items():
             _known(f"reference_points.{name}", overrides, Recipe.model_fields)
@@ -192,10 +193,16 @@ class SweepConfig(_Strict):
 
     def references(self) -> dict[str, Recipe]:
         """Return the reference points by name: the teacher as it is, then each method alone."""
-        chosen = self.reference_points
-        if chosen is None:
+        if self.reference_points is not None:
+            chosen = self.reference_points
+        else:
             chosen = default_reference_points(self)
-        return {name: self.make_recipe(overrides) for name, overrides in chosen.items()}
+        points: dict[str, Recipe] = {}
+        for name, overrides in chosen.items():
+            recipe = self.make_recipe(overrides)
+            if all(recipe.key() != point.key() for point in points.values()):
+                points[name] = recipe  # without training, "distillation" would be the baseline
+        return points
 
 
 def default_reference_points(sweep: SweepConfig) -> dict[str, dict[str, Any]]:

@@ -183,11 +183,12 @@ def time_front(run: Run, rows: pd.DataFrame, *, threads: int) -> None:
 
     prepared = load_prepared(run, threads)
     for values in wanted.to_dict("records"):
-        samples, _ = time_artifact(prepared, Path(values["artifact_path"]), cache=run.cache)
+        samples, noisy = time_artifact(prepared, Path(values["artifact_path"]), cache=run.cache)
         overlay: row.Row = {
             "trial": int(values["trial"]),
             "attempt": int(values["attempt"]),
             "timed_alone": True,
+            "timing_noisy": noisy,
         }
         for batch, timings in samples.items():
             overlay.update(row.speed(batch, timings))

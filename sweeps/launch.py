@@ -1,7 +1,6 @@
 """Submission of a run: prepare, then workers, then finalize, each after the one before it."""
 
 import math
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from slurm.jobs import JobState, cancel, job_states
+from slurm.local import machine_cores
 from slurm.profile import JobResources, Kind, Profile
 from slurm.scheduler import submission_room
 from slurm.submit import render as render_job
@@ -105,6 +105,7 @@ def launch(
         write_round(run, made)  # the finalizer looks for it
         finalize = submit(
             run.profile, "finalize", finalize_job, [(str(run.path), number)], folder=run.jobs,
+            resources=finalize_resources(run.profile),
             name=name, after=workers, dependency="afterany",
         )  # fmt: skip
         submitted += finalize
@@ -133,7 +134,7 @@ def _submit_prepare(run: Run, name: str, worker: JobResources, jobs: int) -> lis
     )
     if run.profile.scheduler == "local":
         # Nothing else of this run works meanwhile: the teacher may have all the workers' cores.
-        cores = min(os.cpu_count() or 1, max(resources.cpus, worker.cpus * jobs))
+        cores = min(len(machine_cores()), max(resources.cpus, worker.cpus * jobs))
         resources = resources.model_copy(update={"cpus": cores})
     return submit(
         run.profile, "prepare", prepare_job, [(str(run.path),)], folder=run.jobs,
@@ -167,6 +168,11 @@ def cancel_run(run: Run) -> int:
         live = live_jobs(run)
         cancel(list(live), run.jobs)
     return len(live)
+
+
+def finalize_resources(profile: Profile) -> JobResources:
+    """Return what the last job asks for: it times the front, so `measure` says where it runs."""
+    return profile.job("measure" if profile.measure.model_fields_set else "finalize")
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def orphans(run: Run, study: optuna.Study, me: Job | None) -> list[Orphan]:
             cause = lost_cause(run, claim.number, claim.attempt)
             cause = cause or _cause_of_death(claim, me, states)
         else:
-            cause = _cause_without_claim(trial)
+            cause = _cause_without_claim(trial, 0 if me is None else UNCLAIMED_GRACE_S)
             claim = _nobody(trial, -1 if claim is None else claim.attempt)
         if cause is not None:
             found.append(Orphan(claim, cause))
@@ -114,11 +114,11 @@ def _cause_of_requeue(me: Job) -> str:
     return "node_fail" if state == "NODE_FAIL" else "preempted"
 
 
-def _cause_without_claim(trial: FrozenTrial) -> str | None:
+def _cause_without_claim(trial: FrozenTrial, grace_s: float) -> str | None:
     """Return "lost" for a trial whose worker died between asking and claiming."""
     assert trial.datetime_start is not None, "a running trial has started"
     age_s = time.time() - trial.datetime_start.timestamp()
-    return "lost" if age_s > UNCLAIMED_GRACE_S else None
+    return "lost" if age_s >= grace_s else None
 
 
 def _nobody(trial: FrozenTrial, attempt: int) -> Claim:

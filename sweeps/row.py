@@ -4,18 +4,20 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from analysis.uncertainty import clustered_mean, paired_difference, ratio_interval
-from lmopt.pipeline import Outcome, Prepared
 from slurm.jobs import Job, log_paths
 from sweeps.claims import Claim
 from sweeps.config import Bound
 from sweeps.run import Run, read_json
+
+if TYPE_CHECKING:  # torch comes with it, and the login node reads rows too
+    from lmopt.pipeline import Outcome, Prepared
 
 Row = dict[str, Any]
 Floats = npt.NDArray[np.float64]
@@ -58,7 +60,7 @@ def spent(claim: Claim, job: Job) -> Row:
     }
 
 
-def measured(prepared: Prepared, outcome: Outcome) -> Row:
+def measured(prepared: "Prepared", outcome: "Outcome") -> Row:
     """Return everything that was measured on one artifact."""
     row: Row = {
         "size_bytes": outcome.size_bytes,
@@ -69,6 +71,7 @@ def measured(prepared: Prepared, outcome: Outcome) -> Row:
         "stages_cached": [name for name, _, cached in outcome.stages if cached],
         "teacher_key": prepared.teacher_key,
         "artifact_hash": outcome.artifact_hash,
+        "timing_noisy": outcome.noisy,
         "artifact_path": str(outcome.artifact),
         "runtime": outcome.runtime,
         "threads": outcome.threads,
@@ -86,7 +89,7 @@ def measured(prepared: Prepared, outcome: Outcome) -> Row:
     return row
 
 
-def quality(prepared: Prepared, split: str, predictions: npt.NDArray[np.int64]) -> Row:
+def quality(prepared: "Prepared", split: str, predictions: npt.NDArray[np.int64]) -> Row:
     """Return accuracy and the drop against the teacher's fp32 artifact on one split, in pairs."""
     from sklearn.metrics import f1_score
 

@@ -69,11 +69,12 @@ def create_run(
     Raises:
         ConfigError: The directory exists already, or cannot be written.
     """
+    exists = ConfigError(
+        f"{path} exists: continue it with 'lmopt resume {path}', "
+        "or choose another directory with --run-dir"
+    )
     if path.exists():
-        raise ConfigError(
-            f"{path} exists: continue it with 'lmopt resume {path}', "
-            "or choose another directory with --run-dir"
-        )
+        raise exists
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Made whole under another name first: nobody ever sees half a run directory.
@@ -81,13 +82,15 @@ def create_run(
             root = Path(made) / "run"
             for folder in ("trials", "claims", "jobs", "progress"):
                 (root / folder).mkdir(parents=True)
-            _write_yaml(root / "sweep.yaml", sweep.model_dump(mode="json", exclude_unset=True))
+            _write_yaml(root / "sweep.yaml", _with_absolute_paths(sweep))
             _write_yaml(root / "profile.yaml", profile.model_dump(mode="json", exclude_unset=True))
             write_json(root / "provenance.json", dict(provenance))
             state = {"cache": str(cache.resolve()), "trials": sweep.study.trials}
             write_json(root / "run.json", state)
             root.rename(path)
     except OSError as error:
+        if path.exists():  # somebody else was a moment faster
+            raise exists from None
         raise ConfigError(f"cannot make {path}: {error.strerror}; choose --run-dir") from None
     return open_run(path)
 
@@ -145,6 +148,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _with_absolute_paths(sweep: SweepConfig) -> dict[str, Any]:
+    """Return a definition that means the same data and models from any working directory."""
+    data = sweep.model_dump(mode="json", exclude_unset=True)
+    for section, key in (("task", "dataset"), ("teacher", "model"), ("student", "model")):
+        place = data.get(section, {}).get(key)
+        if place is not None and Path(place).expanduser().exists():
+            data[section][key] = str(Path(place).expanduser().resolve())
+    return data
 
 
 def _write_yaml(path: Path, value: Any) -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+PROBED_VALUES = 1000
 Scalar = bool | int | float | str | None
 
 
@@ -32,7 +33,7 @@ class Float(_Distribution):
         return self
 
     def bounds(self) -> list[Scalar]:
-        """Return the extreme values; a value between them is valid if they are."""
+        """Return the extreme values."""
         return [self.low, self.high]
 
     def size(self) -> float:
@@ -61,7 +62,7 @@ class Int(_Distribution):
         return self
 
     def bounds(self) -> list[Scalar]:
-        """Return the extreme values; a value between them is valid if they are."""
+        """Return the extreme values."""
         return [self.low, self.high]
 
     def size(self) -> float:
@@ -82,7 +83,7 @@ class Categorical(_Distribution):
         return self
 
     def bounds(self) -> list[Scalar]:
-        """Return every choice: each must be valid by itself."""
+        """Return every choice."""
         return self.choices
 
     def size(self) -> float:
@@ -152,7 +153,17 @@ def _values(distribution: Float | Int | Categorical) -> list[Any]:
     if isinstance(distribution, Categorical):
         return list(distribution.choices)
     step = distribution.step or 1
-    return [distribution.low + index * step for index in range(int(distribution.size()))]
+    # Rounding must not carry the last value past the end: 6 x 0.1 is 0.6000000000000001.
+    values = (distribution.low + index * step for index in range(int(distribution.size())))
+    return [min(distribution.high, value) for value in values]
+
+
+def probes(distribution: Float | Int | Categorical) -> list[Any]:
+    """Return values that stand for all: each one of a small space, else its ends and inside."""
+    if isinstance(distribution, Categorical) or distribution.size() <= PROBED_VALUES:
+        return _values(distribution)
+    inside = distribution.low + (distribution.high - distribution.low) * 0.3819
+    return [*distribution.bounds(), round(inside) if isinstance(distribution, Int) else inside]
 
 
 def describe(distribution: Float | Int | Categorical) -> str:

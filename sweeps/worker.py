@@ -44,7 +44,7 @@ def work(run_dir: str, index: int, resources: JobResources) -> None:
     try:
         prepared = load_prepared(run, threads_of(job), progress)
         while limit is None or done < limit:
-            if not _time_suffices(run, job):
+            if done and not _time_suffices(run, job):  # or a long trial would never be started
                 log.info("not enough time left for one more trial")
                 break
             claim = next_attempt(run, job, resources, worker=index)

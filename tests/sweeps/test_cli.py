@@ -51,6 +51,13 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_a_login_node_never_loads_torch() -> None:
+    modules = "status, resume, launch, logs, check, report"
+    code = f"import sys; from sweeps import {modules}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
 @pytest.fixture
 def sweep_file(tmp_path: Path, definition: dict[str, Any]) -> Path:
     """A sweep over a small csv file and a folder that looks like a model."""

@@ -43,6 +43,8 @@ def put(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("search.layers", 3, ["search.layers", "belongs under recipe"]),
         ("search.layers.type", "integer", ["search.layers", "integer", "categorical"]),
         ("search.bits", [8, 8], ["search.bits", "once"]),
+        ("search.bits", {"type": "int", "low": 2, "high": 8}, ["search.bits", "got 5"]),
+        ("search.layers", {"type": "float", "low": 1, "high": 3}, ["search.layers", "integer"]),
         ("recipe.temperature", 2.0, ["recipe.temperature", "given under search as well"]),
         ("recipe.epochs", -1, ["recipe.epochs", "got -1"]),
         ("recipe.epochs", 0, ["search.temperature has no effect", "recipe.epochs"]),

@@ -93,6 +93,8 @@ def test_memory_and_time_grow_and_failed_nodes_are_left_out(
 def test_a_worker_that_would_run_out_again_does_not_take_the_trial(
     run: Run, states: dict[str, JobState]
 ) -> None:
+    worker = run.profile.worker.model_copy(update={"mem_gb": 2.0})
+    run = replace(run, profile=run.profile.model_copy(update={"worker": worker}))
     claim = ended_attempt(run, "OUT_OF_MEMORY", job_id="11", mem_gb=2.0)
     states["11"] = "OUT_OF_MEMORY"
     same, more = JobResources(mem_gb=2.0), JobResources(mem_gb=3.0)
