@@ -6,7 +6,7 @@ pydantic only, so the command line can validate a sweep without loading torch.
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,11 +18,14 @@ TRAINING_FIELDS = {
     "temperature",
     "alpha",
     "learning_rate",
+    "static_learning_rate",
     "batch_size",
     "train_examples",
     "freeze_embeddings",
     "dropout",
 }
+STATIC_FIELDS = {"static_width", "static_hidden", "static_learning_rate"}
+QUANTIZATION_FIELDS = {"embedding_bits", "number_format", "activation_bits", "rounding"}
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -104,44 +107,100 @@ class RuntimeConfig(Config):
 class Recipe(Config):
     """What is done to the teacher. Every default means "no compression"; any field may be searched.
 
-    `layers` encoder layers of `base` are kept (evenly spaced, the last one included), trained for
-    `epochs` on `alpha` x soft loss at `temperature` + (1 - `alpha`) x hard loss, pruned to
-    `sparsity` with `recovery_epochs` of the same training, and stored at `bits`.
+    The passes, each left out at its default: `base` with `layers` encoder layers (0: static
+    embeddings), trained for `epochs` on `alpha` x soft loss at `temperature` + (1 - `alpha`) x
+    hard loss; pruned to `sparsity` with `recovery_epochs` of the same training; trained for
+    `finetune_epochs` with the weights as they will be stored; stored in `clusters` or `bits`.
     """
 
     base: Literal["teacher", "student"] = "teacher"
-    layers: int | None = Field(None, ge=1)
+    layers: int | None = Field(
+        None, ge=0, description="Encoder layers kept; 0: static embeddings. None: all."
+    )
+    static_width: int = Field(256, ge=1, description="Length of a static embedding (layers 0).")
+    static_hidden: int = Field(256, ge=1, description="Units in a static student's head.")
     temperature: float = Field(2.0, gt=0)
     alpha: float = Field(0.5, ge=0, le=1, description="Weight of the soft (distillation) loss.")
     epochs: float = Field(0, ge=0, description="Distillation; 0: none.")
     learning_rate: float = Field(1e-4, gt=0)
+    static_learning_rate: float = Field(3e-3, gt=0, description="In its place for layers 0.")
     batch_size: int = Field(32, ge=1)
     train_examples: int | None = Field(None, ge=1, description="At most so many; None: all.")
     freeze_embeddings: bool = Field(False, description="Faster; word embeddings keep their values.")
     dropout: float | None = Field(None, ge=0, lt=1, description="None: the model's own.")
     sparsity: float = Field(0, ge=0, lt=1, description="Share of zero weights in encoder layers.")
     recovery_epochs: float = Field(0, ge=0, description="Training with the mask held.")
+    clusters: int | None = Field(
+        None, ge=2, le=256, description="Values that the weights of a matrix share; None: bits."
+    )
+    embedding_clusters: int | None = Field(None, ge=2, le=256, description="None: as clusters.")
     bits: Bits = 32
+    embedding_bits: Literal[8, 4, 3, 2] | None = Field(None, description="None: as bits.")
+    number_format: Literal["int", "nf4"] = Field("int", description="Of 4-bit weights.")
+    activation_bits: Literal[8] | None = Field(
+        None, description="Matrix products in 8-bit integers (bits 8); None: floating point."
+    )
+    rounding: Literal["nearest", "scale_estimation", "awq", "gptq"] = Field(
+        "nearest", description="Others look at training texts; linear layers below 8 bits."
+    )
+    finetune_epochs: float = Field(
+        0, ge=0, description="Distillation with the weights as stored: bits < 16, or clusters."
+    )
+    finetune_learning_rate: float | None = Field(None, gt=0, description="None: as before.")
     seed: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def canonical(self) -> "Recipe":
         """The same recipe with the fields that cannot matter at their defaults."""
+        return Recipe(**self.model_dump(exclude=self._without_effect()))
+
+    def _without_effect(self) -> set[str]:
         drop = {"device"}
-        if self.sparsity == 0:
+        static = self.layers == 0
+        drop |= {"sparsity", "learning_rate"} if static else STATIC_FIELDS
+        if self.sparsity == 0 or static:
             drop.add("recovery_epochs")
-        trains = self.epochs > 0 or (self.sparsity > 0 and self.recovery_epochs > 0)
-        if not trains:
+        drop |= self._storage_without_effect()
+        epochs = ("epochs", "recovery_epochs", "finetune_epochs")
+        if not any(getattr(self, name) for name in epochs if name not in drop):
             drop |= TRAINING_FIELDS
-            if self.base == "teacher":  # A student checkpoint gets a new head, drawn by seed.
+            if self.base == "teacher" and not static:  # Else a new head is drawn by seed.
                 drop.add("seed")
         if self.alpha == 0:
             drop.add("temperature")
-        return Recipe(**self.model_dump(exclude=drop))
+        return drop
+
+    def _storage_without_effect(self) -> set[str]:
+        drop = set()
+        if self.clusters is None:
+            drop.add("embedding_clusters")
+        else:
+            drop |= {"bits", *QUANTIZATION_FIELDS}
+        if self.bits >= 16:
+            drop |= QUANTIZATION_FIELDS
+        if self.bits >= 16 and self.clusters is None:
+            drop.add("finetune_epochs")
+        if self.bits != 8:
+            drop.add("activation_bits")
+        if self.bits != 4 and self.embedding_bits != 4:
+            drop.add("number_format")
+        if self.embedding_bits == self.bits:
+            drop.add("embedding_bits")
+        if self.bits >= 8:
+            drop.add("rounding")
+        if self.finetune_epochs == 0 or "finetune_epochs" in drop:
+            drop.add("finetune_learning_rate")
+        return drop
+
+    def storage(self) -> dict[str, Any]:
+        """What `lmopt.storage.plan_storage` takes: how the matrices are stored."""
+        names = {"bits", "number_format", "embedding_bits", "clusters", "embedding_clusters"}
+        return self.model_dump(include=names)
 
     def untrained(self) -> "Recipe":
-        """The recipe of the same shape and bits without training: what size and latency need."""
-        return Recipe(base=self.base, layers=self.layers, bits=self.bits).canonical()
+        """The recipe of the same shape and storage without training: what size and latency need."""
+        trained = {"epochs", "recovery_epochs", "finetune_epochs", "sparsity"} | TRAINING_FIELDS
+        return Recipe(**self.model_dump(exclude=trained)).canonical()
 
     def key(self) -> str:
         """Hash of the canonical form: equal keys, equal artifacts."""

@@ -24,6 +24,7 @@ from lmopt.stages import (
     data_stage,
     distill_stage,
     evaluate_stage,
+    finetune_stage,
     logits_stage,
     prune_stage,
     student_stage,
@@ -125,8 +126,8 @@ def prepare(
     if student.model is not None:  # A mistake in it is better found before the teacher is trained.
         tokens_stage(walk, data, student.model, task.max_length)
     trained = teacher_stage(walk, data, tokens, teacher)
-    baseline = artifact_stage(walk, trained, 32, task.max_length)
-    baseline16 = artifact_stage(walk, trained, 16, task.max_length)
+    baseline = artifact_stage(walk, trained, Recipe(bits=32), tokens, task.max_length)
+    baseline16 = artifact_stage(walk, trained, Recipe(bits=16), tokens, task.max_length)
     logits = logits_stage(walk, trained, baseline16.path, tokens)
     return Prepared(
         task=task,
@@ -159,7 +160,7 @@ def run_recipe(
     configure_libraries(threads)
     walk = Walk(cache, threads, progress, recipe.device)
     model, tokens = make_model(walk, prepared, recipe.canonical())
-    artifact = artifact_stage(walk, model, recipe.bits, prepared.task.max_length).path
+    artifact = artifact_stage(walk, model, recipe, tokens, prepared.task.max_length).path
     logits = evaluate_stage(walk, artifact, tokens)
     start = time.perf_counter()
     latency, noisy = time_artifact(prepared, artifact, cache=cache, progress=progress)
@@ -197,6 +198,8 @@ def make_model(walk: Walk, prepared: Prepared, recipe: Recipe) -> tuple[Stage, S
         model = distill_stage(walk, data, recipe, model, tokens, logits)
     if recipe.sparsity > 0:
         model = prune_stage(walk, data, recipe, model, tokens, logits)
+    if recipe.finetune_epochs > 0 or recipe.clusters is not None:
+        model = finetune_stage(walk, data, recipe, model, tokens, logits)
     return model, tokens
 
 

@@ -3,7 +3,7 @@
 Each function takes the stages before it and returns its own, loaded or built (`lmopt.cache`).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt import data as datas
-from lmopt import distill, measure, prune, quantize, student, teacher
+from lmopt import distill, finetune, measure, prune, quantize, student, teacher
 from lmopt.artifact import read_manifest
 from lmopt.cache import Build, Stage, content_hash, run_stage
-from lmopt.config import Bits, Recipe, TaskConfig, TeacherConfig
+from lmopt.config import Recipe, TaskConfig, TeacherConfig
 from lmopt.data import Data
 from lmopt.environment import processor_name
 from lmopt.measure import Progress
@@ -23,6 +23,7 @@ from lmopt.sources import fingerprint, resolve
 from lmopt.training import Examples, TrainingSettings, pick_device, predict_logits
 
 LOGITS_VERSION = 1
+CALIBRATION_TEXTS = 128
 
 
 class StageTime(NamedTuple):
@@ -144,11 +145,16 @@ def student_stage(walk: Walk, data: Data, recipe: Recipe, base: Stage | str) -> 
     names = data.label_names if checkpoint else None
     path = resolve(base) if isinstance(base, str) else str(base.path)
     parameters: dict[str, Any] = {"layers": recipe.layers}
+    static = recipe.model_dump(include={"static_width", "static_hidden"})
+    if recipe.layers == 0:
+        parameters |= static | {"seed": recipe.seed}
     if checkpoint:
         parameters |= {"content": fingerprint(path), "labels": names, "seed": recipe.seed}
     return walk.stage(
         "student",
-        lambda folder, _: student.build_student(path, names, recipe.layers, recipe.seed, folder),
+        lambda folder, _: student.build_student(
+            path, names, recipe.layers, recipe.seed, folder, **static
+        ),
         student.VERSION,
         parameters,
         [] if isinstance(base, str) else [base.key],
@@ -207,17 +213,59 @@ def prune_stage(
     return walk.stage("prune", build, prune.VERSION, parameters, parents)
 
 
-def artifact_stage(walk: Walk, model: Stage, bits: Bits, max_length: int) -> Stage:
-    """The artifact of a saved classifier at `bits`."""
-    parameters = {"runtime": "openvino", "bits": bits, "max_length": max_length}
+def finetune_stage(
+    walk: Walk, data: Data, recipe: Recipe, model: Stage, tokens: Stage, logits: Stage
+) -> Stage:
+    """The model trained with its weights as they will be stored; clustered, if they are shared."""
+    soft = logits if recipe.alpha > 0 else None
+    settings = training_settings(recipe, recipe.finetune_epochs)
+    if recipe.finetune_learning_rate is not None:
+        settings = replace(settings, learning_rate=recipe.finetune_learning_rate)
+
+    def build(folder: Path, scratch: Path) -> None:
+        finetune.finetune_stored(
+            model.path,
+            training_examples(data, tokens, soft),
+            settings,
+            storage=recipe.storage(),
+            temperature=recipe.temperature,
+            alpha=recipe.alpha,
+            folder=folder,
+            scratch=scratch,
+            progress=walk.progress,
+        )
+
+    parameters: dict[str, Any] = {"storage": recipe.storage()}
+    parents = [model.key]
+    if recipe.finetune_epochs > 0:
+        parameters |= training_parameters(recipe, settings)
+        parents += [tokens.key, soft.key if soft else ""]
+    return walk.stage("finetune", build, finetune.VERSION, parameters, parents)
+
+
+def artifact_stage(
+    walk: Walk, model: Stage, recipe: Recipe, tokens: Stage, max_length: int
+) -> Stage:
+    """The artifact of a saved classifier, its matrices stored as the recipe says."""
+    options = recipe.storage() | recipe.model_dump(include={"activation_bits", "rounding"})
+    looks_at_texts = recipe.activation_bits is not None or recipe.rounding != "nearest"
+
+    def build(folder: Path, _: Path) -> None:
+        calibration = calibration_batches(tokens, model.path) if looks_at_texts else ()
+        quantize.build_artifact(model.path, max_length, folder, **options, calibration=calibration)
+
+    parameters = {"runtime": "openvino", "max_length": max_length} | options
     parameters |= {name: version(name) for name in ("openvino", "nncf")}
-    return walk.stage(
-        "artifact",
-        lambda folder, _: quantize.build_artifact(model.path, bits, max_length, folder),
-        quantize.VERSION,
-        parameters,
-        [model.key],
-    )
+    parents = [model.key, tokens.key] if looks_at_texts else [model.key]
+    return walk.stage("artifact", build, quantize.VERSION, parameters, parents)
+
+
+def calibration_batches(tokens: Stage, model: Path) -> list[quantize.Batch]:
+    """Training texts, one a batch, that show the ranges of a model's activations."""
+    texts = datas.load_tokens(tokens.path / "tokens.npz")["train"]
+    chosen = np.random.default_rng(0).choice(len(texts), min(CALIBRATION_TEXTS, len(texts)), False)
+    pad_id = student.load_config(model).pad_token_id or 0
+    return [datas.pad([texts[i]], pad_id) for i in chosen]
 
 
 def evaluate_stage(walk: Walk, artifact: Path, tokens: Stage) -> dict[str, npt.NDArray[np.float32]]:
@@ -256,7 +304,7 @@ def training_settings(recipe: Recipe, epochs: float) -> TrainingSettings:
     """A recipe's training, for so many epochs."""
     return TrainingSettings(
         epochs=epochs,
-        learning_rate=recipe.learning_rate,
+        learning_rate=recipe.static_learning_rate if recipe.layers == 0 else recipe.learning_rate,
         batch_size=recipe.batch_size,
         train_examples=recipe.train_examples,
         freeze_embeddings=recipe.freeze_embeddings,

@@ -13,6 +13,7 @@ from transformers import (
 )
 
 from lmopt.sources import resolve
+from lmopt.static import make_static
 
 VERSION = 1
 
@@ -108,15 +109,25 @@ def drop_layers(model: PreTrainedModel, keep: int) -> None:
 
 
 def build_student(
-    base: str | Path, label_names: list[str] | None, layers: int | None, seed: int, folder: Path
+    base: str | Path,
+    label_names: list[str] | None,
+    layers: int | None,
+    seed: int,
+    folder: Path,
+    *,
+    static_width: int = 256,
+    static_hidden: int = 256,
 ) -> None:
-    """Save the untrained student: `base` with `layers` encoder layers (None: all).
+    """Save the untrained student: `base` with `layers` encoder layers (None: all, 0: static).
 
     `label_names` for a checkpoint that needs a new head, drawn by `seed`; None for a fine-tuned
     model, whose head is kept.
     """
     torch.manual_seed(seed)
     model = load_classifier(base, label_names)
-    if layers is not None:
+    tokenizer = load_tokenizer(base)
+    if layers == 0:
+        model = make_static(model, tokenizer, width=static_width, hidden=static_hidden, seed=seed)
+    elif layers is not None:
         drop_layers(model, layers)
-    save_model(model, load_tokenizer(base), folder)
+    save_model(model, tokenizer, folder)

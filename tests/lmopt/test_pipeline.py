@@ -69,6 +69,27 @@ def test_the_teacher_as_it_is_has_the_baseline_s_numbers(prepared: Prepared, cac
     assert {len(v) for v in outcome.latency["b32"].values()} == {3}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layers": 0, "base": "student", "static_width": 16, "bits": 4},
+        {"layers": 1, "clusters": 8, "finetune_epochs": 2},
+        {"layers": 1, "bits": 2, "embedding_bits": 4, "finetune_epochs": 2, "alpha": 1.0},
+        {"layers": 2, "bits": 8, "activation_bits": 8},
+    ],
+    ids=str,
+)
+def test_every_way_to_store_learns_the_task(
+    changes: dict[str, Any], prepared: Prepared, cache: Path
+) -> None:
+    recipe = TRAINED.model_copy(update={"static_learning_rate": 2e-2, **changes})
+    outcome = run_recipe(prepared, recipe, cache=cache, threads=1)
+    assert accuracy(outcome, prepared) > 0.9
+    assert outcome.size_bytes < prepared.baseline_size_bytes / 2
+    again = run_recipe(prepared, recipe, cache=cache, threads=1)
+    assert built(again) == ["latency"]
+
+
 def test_a_second_prepare_loads_everything(
     prepared: Prepared, task: TaskConfig, teacher: TeacherConfig, cache: Path
 ) -> None:
