@@ -25,7 +25,13 @@ TRAINING_FIELDS = {
     "dropout",
 }
 STATIC_FIELDS = {"static_width", "static_hidden", "static_learning_rate"}
-QUANTIZATION_FIELDS = {"embedding_bits", "number_format", "activation_bits", "rounding"}
+QUANTIZATION_FIELDS = {
+    "embedding_bits",
+    "number_format",
+    "activation_bits",
+    "rounding",
+    "mixed_share",
+}
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -143,6 +149,9 @@ class Recipe(Config):
     rounding: Literal["nearest", "scale_estimation", "awq", "gptq"] = Field(
         "nearest", description="Others look at training texts; linear layers below 8 bits."
     )
+    mixed_share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0, description="Share of the weights, in the most sensitive matrices, kept at 8 bits."
+    )
     finetune_epochs: float = Field(
         0, ge=0, description="Distillation with the weights as stored: bits < 16, or clusters."
     )
@@ -188,6 +197,8 @@ class Recipe(Config):
             drop.add("embedding_bits")
         if self.bits >= 8:
             drop.add("rounding")
+        if min(self.bits, self.embedding_bits or self.bits) >= 8:
+            drop.add("mixed_share")
         if self.finetune_epochs == 0 or "finetune_epochs" in drop:
             drop.add("finetune_learning_rate")
         return drop

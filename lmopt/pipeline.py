@@ -7,6 +7,7 @@ need a shape and bits only: `run_recipe(prepared, recipe.untrained(), ...)` has 
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ from lmopt.stages import (
     finetune_stage,
     logits_stage,
     prune_stage,
+    storage_of,
     student_stage,
     teacher_stage,
     tokens_stage,
@@ -126,8 +128,10 @@ def prepare(
     if student.model is not None:  # A mistake in it is better found before the teacher is trained.
         tokens_stage(walk, data, student.model, task.max_length)
     trained = teacher_stage(walk, data, tokens, teacher)
-    baseline = artifact_stage(walk, trained, Recipe(bits=32), tokens, task.max_length)
-    baseline16 = artifact_stage(walk, trained, Recipe(bits=16), tokens, task.max_length)
+    baseline, baseline16 = (
+        artifact_stage(walk, trained, plain, plain.storage(), tokens, task.max_length)
+        for plain in (Recipe(bits=32), Recipe(bits=16))
+    )
     logits = logits_stage(walk, trained, baseline16.path, tokens)
     return Prepared(
         task=task,
@@ -159,8 +163,9 @@ def run_recipe(
     """
     configure_libraries(threads)
     walk = Walk(cache, threads, progress, recipe.device)
-    model, tokens = make_model(walk, prepared, recipe.canonical())
-    artifact = artifact_stage(walk, model, recipe, tokens, prepared.task.max_length).path
+    recipe = recipe.canonical()
+    model, tokens, storage = make_model(walk, prepared, recipe)
+    artifact = artifact_stage(walk, model, recipe, storage, tokens, prepared.task.max_length).path
     logits = evaluate_stage(walk, artifact, tokens)
     start = time.perf_counter()
     latency, noisy = time_artifact(prepared, artifact, cache=cache, progress=progress)
@@ -184,8 +189,10 @@ def run_recipe(
     )
 
 
-def make_model(walk: Walk, prepared: Prepared, recipe: Recipe) -> tuple[Stage, Stage]:
-    """The compressed model before quantization, and the tokens it reads."""
+def make_model(
+    walk: Walk, prepared: Prepared, recipe: Recipe
+) -> tuple[Stage, Stage, dict[str, Any]]:
+    """The compressed model before its weights are stored, its tokens, and how they are stored."""
     data, logits = prepared.data, prepared.teacher_logits
     model, tokens = prepared.teacher_stage, prepared.tokens
     if recipe.base == "student" and prepared.student.model is not None:
@@ -198,9 +205,10 @@ def make_model(walk: Walk, prepared: Prepared, recipe: Recipe) -> tuple[Stage, S
         model = distill_stage(walk, data, recipe, model, tokens, logits)
     if recipe.sparsity > 0:
         model = prune_stage(walk, data, recipe, model, tokens, logits)
+    storage = storage_of(walk, recipe, model, tokens)
     if recipe.finetune_epochs > 0 or recipe.clusters is not None:
-        model = finetune_stage(walk, data, recipe, model, tokens, logits)
-    return model, tokens
+        model = finetune_stage(walk, data, recipe, storage, model, tokens, logits)
+    return model, tokens, storage
 
 
 def time_artifact(

@@ -7,7 +7,7 @@ since it takes one group size for a whole model and reads none that has 3- or 2-
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -225,6 +225,7 @@ def build_artifact(
     embedding_bits: int | None = None,
     clusters: int | None = None,
     embedding_clusters: int | None = None,
+    sensitive: Collection[str] = (),
     activation_bits: int | None = None,
     rounding: str = "nearest",
     calibration: Sequence[Batch] = (),
@@ -243,9 +244,15 @@ def build_artifact(
         embedding_bits=embedding_bits,
         clusters=clusters,
         embedding_clusters=embedding_clusters,
+        sensitive=sensitive,
     )
     converted = convert(model)
-    linear = {f"{n}.weight": m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    modules = {f"{name}.weight": module for name, module in model.named_modules()}
+    linear = {
+        name: module
+        for name, module in modules.items()
+        if isinstance(module, nn.Linear) and name not in sensitive
+    }
     if activation_bits is not None or rounding != "nearest":
         if activation_bits is not None:
             converted = quantize_activations(converted, set(linear), calibration)

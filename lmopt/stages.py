@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt import data as datas
-from lmopt import distill, finetune, measure, prune, quantize, student, teacher
+from lmopt import distill, finetune, measure, prune, quantize, sensitivity, student, teacher
 from lmopt.artifact import read_manifest
 from lmopt.cache import Build, Stage, content_hash, run_stage
 from lmopt.config import Recipe, TaskConfig, TeacherConfig
@@ -166,7 +166,7 @@ def distill_stage(
 ) -> Stage:
     """The student trained on the teacher's logits (`alpha` 0: on the labels alone)."""
     soft = logits if recipe.alpha > 0 else None
-    settings = training_settings(recipe, recipe.epochs)
+    settings = training_settings(recipe, recipe.epochs, walk.device)
 
     def build(folder: Path, scratch: Path) -> None:
         distill.distill(
@@ -190,7 +190,7 @@ def prune_stage(
 ) -> Stage:
     """The model with the recipe's share of zeros, recovered with the same loss."""
     soft = logits if recipe.alpha > 0 else None
-    settings = training_settings(recipe, recipe.recovery_epochs)
+    settings = training_settings(recipe, recipe.recovery_epochs, walk.device)
 
     def build(folder: Path, scratch: Path) -> None:
         prune.prune(
@@ -213,12 +213,34 @@ def prune_stage(
     return walk.stage("prune", build, prune.VERSION, parameters, parents)
 
 
+def storage_of(walk: Walk, recipe: Recipe, model: Stage, tokens: Stage) -> dict[str, Any]:
+    """What `plan_storage` takes: the recipe's storage, and the matrices that need more bits."""
+    storage = recipe.storage()
+    if recipe.mixed_share == 0:
+        return storage
+
+    def build(folder: Path, _: Path) -> None:
+        batches = calibration_batches(tokens, model.path)
+        sensitivity.find_sensitive(model.path, storage, recipe.mixed_share, batches, folder)
+
+    parameters = {"storage": storage, "share": recipe.mixed_share}
+    parents = [model.key, tokens.key]
+    stage = walk.stage("sensitivity", build, sensitivity.VERSION, parameters, parents)
+    return storage | {"sensitive": sensitivity.read_sensitive(stage.path)}
+
+
 def finetune_stage(
-    walk: Walk, data: Data, recipe: Recipe, model: Stage, tokens: Stage, logits: Stage
+    walk: Walk,
+    data: Data,
+    recipe: Recipe,
+    storage: dict[str, Any],
+    model: Stage,
+    tokens: Stage,
+    logits: Stage,
 ) -> Stage:
     """The model trained with its weights as they will be stored; clustered, if they are shared."""
     soft = logits if recipe.alpha > 0 else None
-    settings = training_settings(recipe, recipe.finetune_epochs)
+    settings = training_settings(recipe, recipe.finetune_epochs, walk.device)
     if recipe.finetune_learning_rate is not None:
         settings = replace(settings, learning_rate=recipe.finetune_learning_rate)
 
@@ -227,7 +249,7 @@ def finetune_stage(
             model.path,
             training_examples(data, tokens, soft),
             settings,
-            storage=recipe.storage(),
+            storage=storage,
             temperature=recipe.temperature,
             alpha=recipe.alpha,
             folder=folder,
@@ -235,7 +257,7 @@ def finetune_stage(
             progress=walk.progress,
         )
 
-    parameters: dict[str, Any] = {"storage": recipe.storage()}
+    parameters: dict[str, Any] = {"storage": storage}
     parents = [model.key]
     if recipe.finetune_epochs > 0:
         parameters |= training_parameters(recipe, settings)
@@ -244,10 +266,15 @@ def finetune_stage(
 
 
 def artifact_stage(
-    walk: Walk, model: Stage, recipe: Recipe, tokens: Stage, max_length: int
+    walk: Walk,
+    model: Stage,
+    recipe: Recipe,
+    storage: dict[str, Any],
+    tokens: Stage,
+    max_length: int,
 ) -> Stage:
     """The artifact of a saved classifier, its matrices stored as the recipe says."""
-    options = recipe.storage() | recipe.model_dump(include={"activation_bits", "rounding"})
+    options = storage | recipe.model_dump(include={"activation_bits", "rounding"})
     looks_at_texts = recipe.activation_bits is not None or recipe.rounding != "nearest"
 
     def build(folder: Path, _: Path) -> None:
@@ -300,7 +327,7 @@ def training_examples(data: Data, tokens: Stage, logits: Stage | None) -> Exampl
     )
 
 
-def training_settings(recipe: Recipe, epochs: float) -> TrainingSettings:
+def training_settings(recipe: Recipe, epochs: float, device: str) -> TrainingSettings:
     """A recipe's training, for so many epochs."""
     return TrainingSettings(
         epochs=epochs,
@@ -310,7 +337,7 @@ def training_settings(recipe: Recipe, epochs: float) -> TrainingSettings:
         freeze_embeddings=recipe.freeze_embeddings,
         dropout=recipe.dropout,
         seed=recipe.seed,
-        device=recipe.device,
+        device=device,
     )
 
 

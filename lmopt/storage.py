@@ -1,5 +1,6 @@
 """Which matrix of a model is stored how: the plan that training and the artifact share."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from torch import nn
@@ -55,9 +56,11 @@ def plan_storage(
     embedding_bits: int | None = None,
     clusters: int | None = None,
     embedding_clusters: int | None = None,
+    sensitive: Collection[str] = (),
 ) -> Plan:
     """How each matrix is stored: embeddings at their own width where one is given.
 
+    Matrices named in `sensitive` are kept at 8 bits.
     Rows shorter than `MIN_GROUP_SIZE` stay at 16 bits: their scales would be larger than they are.
     """
     plan: Plan = {}
@@ -68,6 +71,8 @@ def plan_storage(
         own_clusters = embedding_clusters if is_embedding else None
         if width < MIN_GROUP_SIZE and own_bits < 32:
             plan[name] = HALF
+        elif name in sensitive:
+            plan[name] = Format(8)
         elif clusters is not None:
             plan[name] = Codebook(own_clusters or clusters)
         elif own_bits >= 8:

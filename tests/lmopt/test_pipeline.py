@@ -74,8 +74,8 @@ def test_the_teacher_as_it_is_has_the_baseline_s_numbers(prepared: Prepared, cac
     [
         {"layers": 0, "base": "student", "static_width": 16, "bits": 4},
         {"layers": 1, "clusters": 8, "finetune_epochs": 2},
-        {"layers": 1, "bits": 2, "embedding_bits": 4, "finetune_epochs": 2, "alpha": 1.0},
-        {"layers": 2, "bits": 8, "activation_bits": 8},
+        {"layers": 1, "bits": 2, "mixed_share": 0.2, "finetune_epochs": 2, "alpha": 1.0},
+        {"layers": 3, "bits": 8, "activation_bits": 8, "mixed_share": 0.5},
     ],
     ids=str,
 )
