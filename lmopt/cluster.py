@@ -1,7 +1,7 @@
 """Weight clustering (palettization): the weights of a matrix share k values, which are trained.
 
-Source: Han, Mao, Dally (2016), Deep Compression, section 3: k-means on the weights, linear
-initialization, then the centroids are fine-tuned with the sum of their weights' gradients.
+Source: Han, Mao, Dally (2016), Deep Compression, section 3: k-means on the weights, then the
+centroids are fine-tuned with the sum of their weights' gradients.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 
 from lmopt.storage import Codebook, Plan, matrices
 
+_CODEBOOK = "shared_codebook"
 SAMPLES = 100_000  # Of a matrix's weights, evenly by rank: k-means on more moves no centroid.
 
 Floats = npt.NDArray[np.float32]
@@ -52,11 +53,12 @@ def nearest(weights: Floats, codebook: Floats) -> npt.NDArray[np.uint8]:
     return np.searchsorted(between, weights).astype(np.uint8)
 
 
-class _Lookup(torch.autograd.Function):
-    """codebook[indices]; a bincount is ten times faster backwards than torch's own indexing."""
+class _Share(torch.autograd.Function):
+    """The nearest codebook value of each weight; a bincount sums a value's gradients fastest."""
 
     @staticmethod
-    def forward(context: Any, codebook: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    def forward(context: Any, weight: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
+        indices = torch.bucketize(weight, (codebook[1:] + codebook[:-1]) / 2)
         context.save_for_backward(indices)
         context.clusters = len(codebook)
         return codebook[indices]
@@ -64,87 +66,73 @@ class _Lookup(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> Any:
         (indices,) = context.saved_tensors
-        flat = gradient.float().flatten()
-        return torch.bincount(indices.flatten(), flat, context.clusters), None
+        sums = torch.bincount(indices.flatten(), gradient.float().flatten(), context.clusters)
+        return gradient, sums.to(gradient.dtype)
 
 
-def lookup(codebook: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-    """Weights (any shape) from a codebook (k,) and integer indices of that shape."""
-    result: torch.Tensor = _Lookup.apply(codebook, indices)  # type: ignore[no-untyped-call]
+def share(weight: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
+    """Each weight (any shape) as the nearest value of a sorted codebook (k,).
+
+    A value's gradient is the sum over its weights. The weights' own is passed straight through, so
+    that they may change cluster: with clusters fixed, 4 values lose three times as much.
+    """
+    result: torch.Tensor = _Share.apply(weight, codebook)  # type: ignore[no-untyped-call]
     return result
 
 
-class _Clustered(nn.Module):
-    """As a parametrization: the original is the codebook, the value the whole matrix."""
+class _Shared(nn.Module):
+    """A trained codebook, as a parametrization of a linear layer or a hook of an embedding."""
 
-    def __init__(self, indices: torch.Tensor) -> None:
+    def __init__(self, weight: torch.Tensor, clusters: int) -> None:
         super().__init__()
-        self.register_buffer("indices", indices)
+        self.codebook = nn.Parameter(torch.from_numpy(codebook_of(weight.numpy(), clusters)))
 
-    def forward(self, codebook: torch.Tensor) -> torch.Tensor:
-        return lookup(codebook, self.indices.int())  # type: ignore[operator]
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return share(weight, self.codebook.sort().values)
 
-
-class _ClusteredEmbedding(nn.Module):
-    """An embedding that looks up the rows of a batch alone, not the whole table."""
-
-    def __init__(self, codebook: torch.Tensor, indices: torch.Tensor) -> None:
-        super().__init__()
-        self.codebook = nn.Parameter(codebook)
-        self.register_buffer("indices", indices)
-
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        return lookup(self.codebook, self.indices[ids].int())  # type: ignore[index]
+    @torch.no_grad()
+    def stored(self, weight: torch.Tensor) -> torch.Tensor:
+        """The matrix with its codebook in half precision, as an artifact stores it."""
+        codebook = self.codebook.sort().values
+        indices = nearest(weight.numpy(), codebook.numpy())
+        return codebook.half().float()[torch.from_numpy(indices).int()]
 
 
 @contextmanager
 def clustered(model: nn.Module, plan: Plan) -> Iterator[None]:
-    """Within: the planned matrices are lookups whose codebooks train. After: plain matrices again.
+    """Within: forward passes see shared weights; weights and codebooks train.
 
-    Weights on leaving are exactly the codebooks' values in half precision, as they are stored.
+    On leaving, the weights are exactly their codebook's values. Of an embedding only the rows of
+    the batch are looked up.
     """
-    done = []
-    for name, matrix in matrices(model).items():
-        stored = plan.get(name)
-        if isinstance(stored, Codebook):
-            done.append(_replace(model, name.removesuffix(".weight"), matrix, stored.clusters))
+    chosen = [
+        (module, _Shared(module.weight.detach(), stored.clusters))
+        for name, module in matrices(model).items()
+        if isinstance(stored := plan.get(name), Codebook)
+    ]
+    hooks = []
+    for module, shared in chosen:
+        if isinstance(module, nn.Embedding):
+            module.add_module(_CODEBOOK, shared)  # So that an optimizer finds its parameter.
+            hooks.append(module.register_forward_hook(lambda m, _, rows: m.shared_codebook(rows)))
+        else:
+            parametrize.register_parametrization(module, "weight", shared, unsafe=True)
     try:
         yield
     finally:
-        for parent, attribute, module in done:
-            _restore(parent, attribute, module)
-
-
-def _replace(
-    model: nn.Module, path: str, module: nn.Linear | nn.Embedding, clusters: int
-) -> tuple[nn.Module, str, nn.Module]:
-    parent_path, _, attribute = path.rpartition(".")
-    parent = model.get_submodule(parent_path)
-    weights = module.weight.detach().numpy()
-    codebook = codebook_of(weights, clusters)
-    indices = torch.from_numpy(nearest(weights, codebook))
-    if isinstance(module, nn.Embedding):
-        setattr(parent, attribute, _ClusteredEmbedding(torch.from_numpy(codebook), indices))
-    else:
-        with torch.no_grad():
-            module.weight = nn.Parameter(torch.from_numpy(codebook))
-        parametrize.register_parametrization(module, "weight", _Clustered(indices), unsafe=True)
-    return parent, attribute, module
+        for hook in hooks:
+            hook.remove()
+        for module, shared in chosen:
+            _leave(module, shared)
 
 
 @torch.no_grad()
-def _restore(parent: nn.Module, attribute: str, module: nn.Module) -> None:
+def _leave(module: nn.Module, shared: _Shared) -> None:
     if isinstance(module, nn.Embedding):
-        inside: Any = getattr(parent, attribute)
-        module.weight = nn.Parameter(_table(inside.codebook, inside.indices))
-        setattr(parent, attribute, module)
-        return
-    inside = module.parametrizations.weight  # type: ignore[union-attr]
-    table = _table(inside.original, inside[0].indices)
-    parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
-    module.weight = nn.Parameter(table)
-
-
-def _table(codebook: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-    """The matrix in the half precision in which its values are stored."""
-    return codebook.half().float()[indices.int()]
+        delattr(module, _CODEBOOK)
+        weight = module.weight
+    else:
+        inside: Any = module.parametrizations
+        weight = inside.weight.original
+        parametrize.remove_parametrizations(module, "weight")
+    module.weight = nn.Parameter(shared.stored(weight.detach()))

@@ -16,7 +16,7 @@ from lmopt.storage import Plan, matrices, plan_storage
 from lmopt.student import load_classifier, load_tokenizer, save_model
 from lmopt.training import Examples, Progress, TrainingSettings, train_classifier
 
-VERSION = 1
+VERSION = 2
 
 
 class _Stored(nn.Module):

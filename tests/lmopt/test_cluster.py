@@ -7,7 +7,7 @@ from sklearn.cluster import KMeans
 from torch import nn
 
 from lmopt.artifact import read_manifest
-from lmopt.cluster import clustered, codebook_of, lookup, nearest
+from lmopt.cluster import clustered, codebook_of, nearest, share
 from lmopt.data import pad
 from lmopt.quantize import build_artifact, store
 from lmopt.runtime import open_session
@@ -32,13 +32,18 @@ def test_fewer_distinct_weights_than_clusters_are_kept_as_they_are() -> None:
     np.testing.assert_array_equal(codebook[nearest(weights, codebook)], weights)
 
 
-def test_a_centroid_s_gradient_is_the_sum_of_its_weights_gradients() -> None:
-    codebook = torch.randn(4, requires_grad=True)
-    indices = torch.randint(0, 4, (6, 5))
+def test_a_value_s_gradient_is_the_sum_over_its_weights() -> None:
+    codebook = torch.tensor([-1.0, 0.0, 0.5, 2.0], requires_grad=True)
+    weight = torch.randn(6, 5, requires_grad=True)
     direction = torch.randn(6, 5)
-    (lookup(codebook, indices) * direction).sum().backward()
+    shared = share(weight, codebook)
+    distance = (weight.detach()[..., None] - codebook.detach()).abs()
+    indices = distance.argmin(-1)
+    torch.testing.assert_close(shared, codebook[indices])
+    (shared * direction).sum().backward()
     expected = torch.stack([direction[indices == i].sum() for i in range(4)])
     torch.testing.assert_close(codebook.grad, expected)
+    torch.testing.assert_close(weight.grad, direction)
 
 
 def test_training_moves_centroids_together_and_embeddings_too() -> None:
@@ -53,8 +58,9 @@ def test_training_moves_centroids_together_and_embeddings_too() -> None:
         after = model(ids).detach()
     assert (after - before).abs().max() > 1e-2
     assert isinstance(model[0], nn.Embedding)
-    assert len(model[0].weight.unique()) == 4  # type: ignore[operator]
-    assert len(model[1].weight.unique()) == 8  # type: ignore[operator]
+    assert isinstance(model[1], nn.Linear)
+    assert len(model[0].weight.unique()) == 4
+    assert len(model[1].weight.unique()) == 8
     assert dict(model.named_parameters()).keys() == {"0.weight", "1.weight", "1.bias"}
     torch.testing.assert_close(model(ids), after, atol=1e-2, rtol=1e-2)
 
