@@ -6,12 +6,14 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
 )
 
+from lmopt.shape import recorded_shape, reshaped, select_layers
 from lmopt.sources import resolve
 from lmopt.static import make_static
 
@@ -19,7 +21,10 @@ VERSION = 1
 
 
 def load_classifier(model: str | Path, label_names: list[str] | None = None) -> PreTrainedModel:
-    """Load a sequence classifier in fp32; with `label_names`, a head of that many classes."""
+    """Load a sequence classifier in fp32; with `label_names`, a head of that many classes.
+
+    A shape that the configuration alone cannot say (`lmopt.shape`) is replayed first.
+    """
     options: dict[str, Any] = {"dtype": torch.float32}
     if label_names is not None:
         options |= {
@@ -28,7 +33,16 @@ def load_classifier(model: str | Path, label_names: list[str] | None = None) -> 
             "label2id": {name: i for i, name in enumerate(label_names)},
             "ignore_mismatched_sizes": True,
         }
-    return _load(AutoModelForSequenceClassification, model, options)
+    config = load_config(model)
+    if not (shape := recorded_shape(config)):
+        return _load(AutoModelForSequenceClassification, model, options)
+    kind = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+    options["output_loading_info"] = True
+    loaded, info = _load(reshaped(kind, shape), model, options)
+    if label_names is None and (wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]})):
+        raise ValueError(f"the weights in {str(model)!r} do not fit its shape {shape}: {wrong[0]}")
+    loaded.__class__ = kind  # The shape is there: now it is a model like any other.
+    return loaded
 
 
 def load_config(model: str | Path) -> Any:
@@ -102,6 +116,7 @@ def drop_layers(model: PreTrainedModel, keep: int) -> None:
     for name, value in model.config.to_dict().items():  # Such as `layer_types`: one entry a layer.
         if isinstance(value, list) and len(value) == count:
             setattr(model.config, name, [value[i] for i in indices])
+    select_layers(model.config, count, indices)
     del layers[keep:]
     for i, layer in enumerate(kept):
         layers[i] = layer
