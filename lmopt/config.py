@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Bits = Literal[32, 16, 8, 4, 3, 2]
 BITS: tuple[Bits, ...] = (32, 16, 8, 4, 3, 2)
 
+EPOCHS = ("epochs", "structure_epochs", "recovery_epochs", "finetune_epochs")
 # What a recipe that trains nothing does not depend on.
 TRAINING_FIELDS = {
     "temperature",
@@ -24,6 +25,9 @@ TRAINING_FIELDS = {
     "freeze_embeddings",
     "dropout",
 }
+LAYER_FIELDS = {"learning_rate", "hidden_size", "ffn_keep", "heads_keep", "sparsity"}
+STRUCTURE_FIELDS = {"structure_criterion", "structure_scope", "structure_epochs"}
+SPARSITY_FIELDS = {"sparsity_criterion", "sparsity_schedule", "recovery_epochs"}
 STATIC_FIELDS = {"static_width", "static_hidden", "static_learning_rate"}
 QUANTIZATION_FIELDS = {
     "embedding_bits",
@@ -32,6 +36,14 @@ QUANTIZATION_FIELDS = {
     "rounding",
     "mixed_share",
 }
+
+# Single weights last or before distillation alone, which holds the zeros: neurons and heads that
+# are cut later would take zeros with them.
+Order = Literal[
+    "distill,structure,sparsify",
+    "structure,distill,sparsify",
+    "structure,sparsify,distill",
+]
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -123,6 +135,11 @@ class Recipe(Config):
     layers: int | None = Field(
         None, ge=0, description="Encoder layers kept; 0: static embeddings. None: all."
     )
+    hidden_size: int | None = Field(
+        None,
+        ge=1,
+        description="Narrower hidden states, by principal components; None: as they are.",
+    )
     static_width: int = Field(256, ge=1, description="Length of a static embedding (layers 0).")
     static_hidden: int = Field(256, ge=1, description="Units in a static student's head.")
     temperature: float = Field(2.0, gt=0)
@@ -134,8 +151,22 @@ class Recipe(Config):
     train_examples: int | None = Field(None, ge=1, description="At most so many; None: all.")
     freeze_embeddings: bool = Field(False, description="Faster; word embeddings keep their values.")
     dropout: float | None = Field(None, ge=0, lt=1, description="None: the model's own.")
+    ffn_keep: float = Field(1, gt=0, le=1, description="Share of the FFN neurons that stay.")
+    heads_keep: float = Field(1, gt=0, le=1, description="Share of the attention heads that stay.")
+    structure_criterion: Literal["taylor", "magnitude"] = "taylor"
+    structure_scope: Literal["global", "layer"] = Field(
+        "global", description="Neurons and heads compete in the whole model, or in their layer."
+    )
+    structure_epochs: float = Field(
+        0, ge=0, description="Training while neurons and heads go, half of it after; 0: at once."
+    )
     sparsity: float = Field(0, ge=0, lt=1, description="Share of zero weights in encoder layers.")
+    sparsity_criterion: Literal["magnitude", "global_magnitude", "wanda"] = "magnitude"
+    sparsity_schedule: Literal["one_shot", "cubic"] = Field(
+        "one_shot", description="cubic: more and more during recovery."
+    )
     recovery_epochs: float = Field(0, ge=0, description="Training with the mask held.")
+    order: Order = Field("distill,structure,sparsify", description="Which of these is done first.")
     clusters: int | None = Field(
         None, ge=2, le=256, description="Values that the weights of a matrix share; None: bits."
     )
@@ -166,12 +197,20 @@ class Recipe(Config):
     def _without_effect(self) -> set[str]:
         drop = {"device"}
         static = self.layers == 0
-        drop |= {"sparsity", "learning_rate"} if static else STATIC_FIELDS
-        if self.sparsity == 0 or static:
-            drop.add("recovery_epochs")
+        drop |= LAYER_FIELDS if static else STATIC_FIELDS
+        narrows = not static and (self.ffn_keep < 1 or self.heads_keep < 1)
+        sparsifies = not static and self.sparsity > 0
+        if not narrows:
+            drop |= STRUCTURE_FIELDS
+        if not sparsifies:
+            drop |= SPARSITY_FIELDS
+        if sparsifies and self.recovery_epochs == 0:
+            drop.add("sparsity_schedule")
         drop |= self._storage_without_effect()
-        epochs = ("epochs", "recovery_epochs", "finetune_epochs")
-        if not any(getattr(self, name) for name in epochs if name not in drop):
+        passes = [self.epochs > 0, narrows, sparsifies]
+        if sum(passes) < 2:
+            drop.add("order")
+        if not any(getattr(self, name) for name in EPOCHS if name not in drop):
             drop |= TRAINING_FIELDS
             if self.base == "teacher" and not static:  # Else a new head is drawn by seed.
                 drop.add("seed")
@@ -210,7 +249,7 @@ class Recipe(Config):
 
     def untrained(self) -> "Recipe":
         """The recipe of the same shape and storage without training: what size and latency need."""
-        trained = {"epochs", "recovery_epochs", "finetune_epochs", "sparsity"} | TRAINING_FIELDS
+        trained = {*EPOCHS, "sparsity", "structure_criterion", *TRAINING_FIELDS}
         return Recipe(**self.model_dump(exclude=trained)).canonical()
 
     def key(self) -> str:

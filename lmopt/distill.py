@@ -7,6 +7,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from lmopt.student import load_classifier, load_tokenizer, save_model
 from lmopt.training import Examples, LossFunction, Progress, TrainingSettings, train_classifier
+from lmopt.zeros import zeros_of
 
 VERSION = 1
 
@@ -63,5 +64,6 @@ def distill(
         scratch=scratch,
         stage="distill",
         progress=progress,
+        after_step=zeros_of(model),
     )
     save_model(model, load_tokenizer(student), folder)

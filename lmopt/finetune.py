@@ -15,6 +15,7 @@ from lmopt.rounding import Format, straight_through
 from lmopt.storage import Plan, matrices, plan_storage
 from lmopt.student import load_classifier, load_tokenizer, save_model
 from lmopt.training import Examples, Progress, TrainingSettings, train_classifier
+from lmopt.zeros import zeros_of
 
 VERSION = 2
 
@@ -85,6 +86,7 @@ def finetune_stored(
     """
     model = load_classifier(model_folder)
     plan = plan_storage(model, **storage)
+    hold_zeros = zeros_of(model)
     with clustered(model, plan), quantized(model, plan):
         if settings.epochs > 0:
             train_classifier(
@@ -95,5 +97,6 @@ def finetune_stored(
                 scratch=scratch,
                 stage="finetune",
                 progress=progress,
+                after_step=hold_zeros,
             )
     save_model(model, load_tokenizer(model_folder), folder)

@@ -29,6 +29,7 @@ from lmopt.stages import (
     logits_stage,
     prune_stage,
     storage_of,
+    structure_stage,
     student_stage,
     teacher_stage,
     tokens_stage,
@@ -198,13 +199,18 @@ def make_model(
     if recipe.base == "student" and prepared.student.model is not None:
         checkpoint = prepared.student.model
         tokens = tokens_stage(walk, data, checkpoint, prepared.task.max_length)
-        model = student_stage(walk, data, recipe, checkpoint)
-    elif recipe.layers is not None:
-        model = student_stage(walk, data, recipe, model)
-    if recipe.epochs > 0:
-        model = distill_stage(walk, data, recipe, model, tokens, logits)
-    if recipe.sparsity > 0:
-        model = prune_stage(walk, data, recipe, model, tokens, logits)
+        model = student_stage(walk, data, recipe, checkpoint, tokens)
+    elif recipe.layers is not None or recipe.hidden_size is not None:
+        model = student_stage(walk, data, recipe, model, tokens)
+    wanted = {
+        "distill": recipe.epochs > 0,
+        "structure": recipe.ffn_keep < 1 or recipe.heads_keep < 1,
+        "sparsify": recipe.sparsity > 0,
+    }
+    passes = {"distill": distill_stage, "structure": structure_stage, "sparsify": prune_stage}
+    for name in recipe.order.split(","):
+        if wanted[name]:
+            model = passes[name](walk, data, recipe, model, tokens, logits)
     storage = storage_of(walk, recipe, model, tokens)
     if recipe.finetune_epochs > 0 or recipe.clusters is not None:
         model = finetune_stage(walk, data, recipe, storage, model, tokens, logits)

@@ -12,7 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt import data as datas
-from lmopt import distill, finetune, measure, prune, quantize, sensitivity, student, teacher
+from lmopt import (
+    distill,
+    finetune,
+    measure,
+    prune,
+    quantize,
+    sensitivity,
+    structure,
+    student,
+    teacher,
+)
 from lmopt.artifact import read_manifest
 from lmopt.cache import Build, Stage, content_hash, run_stage
 from lmopt.config import Recipe, TaskConfig, TeacherConfig
@@ -139,26 +149,35 @@ def logits_stage(walk: Walk, teacher: Stage, artifact: Path, tokens: Stage) -> S
     return walk.stage("teacher_logits", build, LOGITS_VERSION, {}, [teacher.key, tokens.key])
 
 
-def student_stage(walk: Walk, data: Data, recipe: Recipe, base: Stage | str) -> Stage:
+def student_stage(
+    walk: Walk, data: Data, recipe: Recipe, base: Stage | str, tokens: Stage
+) -> Stage:
     """The untrained student: a saved classifier, or a checkpoint that gets a new head."""
     checkpoint = isinstance(base, str)
     names = data.label_names if checkpoint else None
     path = resolve(base) if isinstance(base, str) else str(base.path)
     parameters: dict[str, Any] = {"layers": recipe.layers}
-    static = recipe.model_dump(include={"static_width", "static_hidden"})
+    shape: dict[str, Any] = {}
     if recipe.layers == 0:
-        parameters |= static | {"seed": recipe.seed}
+        shape = recipe.model_dump(include={"static_width", "static_hidden"})
+    elif recipe.hidden_size is not None:
+        shape = {"hidden_size": recipe.hidden_size}
+    parameters |= shape
     if checkpoint:
-        parameters |= {"content": fingerprint(path), "labels": names, "seed": recipe.seed}
-    return walk.stage(
-        "student",
-        lambda folder, _: student.build_student(
-            path, names, recipe.layers, recipe.seed, folder, **static
-        ),
-        student.VERSION,
-        parameters,
-        [] if isinstance(base, str) else [base.key],
-    )
+        parameters |= {"content": fingerprint(path), "labels": names}
+    if checkpoint or recipe.layers == 0:
+        parameters["seed"] = recipe.seed
+    narrower = recipe.hidden_size is not None
+
+    def build(folder: Path, _: Path) -> None:
+        batches = calibration_texts(tokens, Path(path)) if narrower else ()
+        student.build_student(
+            path, names, recipe.layers, recipe.seed, folder, batches=batches, **shape
+        )
+
+    parents = [] if isinstance(base, str) else [base.key]
+    parents += [tokens.key] if narrower else []
+    return walk.stage("student", build, student.VERSION, parameters, parents)
 
 
 def distill_stage(
@@ -185,29 +204,65 @@ def distill_stage(
     return walk.stage("distill", build, distill.VERSION, parameters, parents)
 
 
+def structure_stage(
+    walk: Walk, data: Data, recipe: Recipe, model: Stage, tokens: Stage, logits: Stage
+) -> Stage:
+    """The model with fewer neurons and heads, removed while it trains with the same loss."""
+    soft = logits if recipe.alpha > 0 else None
+    settings = training_settings(recipe, recipe.structure_epochs, walk.device)
+    options: dict[str, Any] = {
+        "ffn_keep": recipe.ffn_keep,
+        "heads_keep": recipe.heads_keep,
+        "criterion": recipe.structure_criterion,
+        "scope": recipe.structure_scope,
+    }
+
+    def build(folder: Path, scratch: Path) -> None:
+        structure.prune_structure(
+            model.path,
+            training_examples(data, tokens, soft),
+            settings,
+            temperature=recipe.temperature,
+            alpha=recipe.alpha,
+            folder=folder,
+            scratch=scratch,
+            progress=walk.progress,
+            **options,
+        )
+
+    parameters = options | training_parameters(recipe, settings)
+    parents = [model.key, tokens.key, soft.key if soft else ""]
+    return walk.stage("structure", build, structure.VERSION, parameters, parents)
+
+
 def prune_stage(
     walk: Walk, data: Data, recipe: Recipe, model: Stage, tokens: Stage, logits: Stage
 ) -> Stage:
     """The model with the recipe's share of zeros, recovered with the same loss."""
     soft = logits if recipe.alpha > 0 else None
     settings = training_settings(recipe, recipe.recovery_epochs, walk.device)
+    options: dict[str, Any] = {
+        "sparsity": recipe.sparsity,
+        "criterion": recipe.sparsity_criterion,
+        "schedule": recipe.sparsity_schedule,
+    }
 
     def build(folder: Path, scratch: Path) -> None:
         prune.prune(
             model.path,
             training_examples(data, tokens, soft),
             settings,
-            sparsity=recipe.sparsity,
             temperature=recipe.temperature,
             alpha=recipe.alpha,
             folder=folder,
             scratch=scratch,
             progress=walk.progress,
+            **options,
         )
 
-    parameters: dict[str, Any] = {"sparsity": recipe.sparsity}
+    parameters: dict[str, Any] = dict(options)
     parents = [model.key]
-    if recipe.recovery_epochs > 0:
+    if recipe.recovery_epochs > 0 or recipe.sparsity_criterion == "wanda":
         parameters |= training_parameters(recipe, settings)
         parents += [tokens.key, soft.key if soft else ""]
     return walk.stage("prune", build, prune.VERSION, parameters, parents)
@@ -220,7 +275,7 @@ def storage_of(walk: Walk, recipe: Recipe, model: Stage, tokens: Stage) -> dict[
         return storage
 
     def build(folder: Path, _: Path) -> None:
-        batches = calibration_batches(tokens, model.path)
+        batches = calibration_texts(tokens, model.path)
         sensitivity.find_sensitive(model.path, storage, recipe.mixed_share, batches, folder)
 
     parameters = {"storage": storage, "share": recipe.mixed_share}
@@ -278,7 +333,7 @@ def artifact_stage(
     looks_at_texts = recipe.activation_bits is not None or recipe.rounding != "nearest"
 
     def build(folder: Path, _: Path) -> None:
-        calibration = calibration_batches(tokens, model.path) if looks_at_texts else ()
+        calibration = calibration_texts(tokens, model.path) if looks_at_texts else ()
         quantize.build_artifact(model.path, max_length, folder, **options, calibration=calibration)
 
     parameters = {"runtime": "openvino", "max_length": max_length} | options
@@ -287,7 +342,7 @@ def artifact_stage(
     return walk.stage("artifact", build, quantize.VERSION, parameters, parents)
 
 
-def calibration_batches(tokens: Stage, model: Path) -> list[quantize.Batch]:
+def calibration_texts(tokens: Stage, model: Path) -> list[quantize.Batch]:
     """Training texts, one a batch, that show the ranges of a model's activations."""
     texts = datas.load_tokens(tokens.path / "tokens.npz")["train"]
     chosen = np.random.default_rng(0).choice(len(texts), min(CALIBRATION_TEXTS, len(texts)), False)

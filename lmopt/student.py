@@ -1,5 +1,6 @@
 """Make a student: fewer layers of a fine-tuned model, or a checkpoint with a new head."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers import (
 from lmopt.shape import recorded_shape, reshaped, select_layers
 from lmopt.sources import resolve
 from lmopt.static import make_static
+from lmopt.width import Batch, narrow_width
 
 VERSION = 1
 
@@ -86,7 +88,7 @@ def save_model(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
 
 def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     """The stack of encoder layers: the ModuleList whose length is `num_hidden_layers`."""
-    count = model.config.num_hidden_layers
+    count = getattr(model.config, "num_hidden_layers", 0)
     stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not stacks:
         kind = model.config.model_type
@@ -130,13 +132,15 @@ def build_student(
     seed: int,
     folder: Path,
     *,
+    hidden_size: int | None = None,
     static_width: int = 256,
     static_hidden: int = 256,
+    batches: Sequence[Batch] = (),
 ) -> None:
     """Save the untrained student: `base` with `layers` encoder layers (None: all, 0: static).
 
     `label_names` for a checkpoint that needs a new head, drawn by `seed`; None for a fine-tuned
-    model, whose head is kept.
+    model, whose head is kept. `hidden_size` needs `batches` of training texts.
     """
     torch.manual_seed(seed)
     model = load_classifier(base, label_names)
@@ -145,4 +149,6 @@ def build_student(
         model = make_static(model, tokenizer, width=static_width, hidden=static_hidden, seed=seed)
     elif layers is not None:
         drop_layers(model, layers)
+    if hidden_size is not None:
+        model = narrow_width(model, batches, hidden_size)
     save_model(model, tokenizer, folder)
