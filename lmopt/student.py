@@ -12,6 +12,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from lmopt.embeddings import add_factorization
 from lmopt.sources import resolve
 
 VERSION = 1
@@ -27,7 +28,23 @@ def load_classifier(model: str | Path, label_names: list[str] | None = None) -> 
             "label2id": {name: i for i, name in enumerate(label_names)},
             "ignore_mismatched_sizes": True,
         }
-    return _load(AutoModelForSequenceClassification, model, options)
+    rank = getattr(load_config(model), "lmopt_shape", {}).get("embedding_rank")
+    if rank is None:
+        return _load(AutoModelForSequenceClassification, model, options)
+    kind = AutoModelForSequenceClassification._model_mapping[type(load_config(model))]
+    loaded = _load(_factorized(kind, rank), model, options)
+    loaded.__class__ = kind
+    return loaded
+
+
+def _factorized(kind: Any, rank: int) -> Any:
+    """The model class with its word embeddings factorised before their weights are loaded."""
+
+    def build(self: PreTrainedModel, config: Any, *args: Any, **kwargs: Any) -> None:
+        kind.__init__(self, config, *args, **kwargs)
+        add_factorization(self, rank)
+
+    return type(kind.__name__, (kind,), {"__init__": build})
 
 
 def load_config(model: str | Path) -> Any:
