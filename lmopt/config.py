@@ -25,7 +25,14 @@ TRAINING_FIELDS = {
     "freeze_embeddings",
     "dropout",
 }
-LAYER_FIELDS = {"learning_rate", "hidden_size", "ffn_keep", "heads_keep", "sparsity"}
+LAYER_FIELDS = {
+    "learning_rate",
+    "hidden_size",
+    "embedding_rank",
+    "ffn_keep",
+    "heads_keep",
+    "sparsity",
+}
 STRUCTURE_FIELDS = {"structure_criterion", "structure_scope", "structure_epochs"}
 SPARSITY_FIELDS = {"sparsity_criterion", "sparsity_schedule", "recovery_epochs"}
 STATIC_FIELDS = {"static_width", "static_hidden", "static_learning_rate"}
@@ -134,6 +141,12 @@ class Recipe(Config):
     base: Literal["teacher", "student"] = "teacher"
     layers: int | None = Field(
         None, ge=0, description="Encoder layers kept; 0: static embeddings. None: all."
+    )
+    vocabulary_min_count: int | None = Field(
+        None, ge=1, description="Tokens are kept that training texts use so often; None: all."
+    )
+    embedding_rank: int | None = Field(
+        None, ge=1, description="Word embeddings as a product of two thin matrices; None: as one."
     )
     hidden_size: int | None = Field(
         None,

@@ -25,6 +25,7 @@ from lmopt.stages import (
     data_stage,
     distill_stage,
     evaluate_stage,
+    factorize_stage,
     finetune_stage,
     logits_stage,
     prune_stage,
@@ -33,6 +34,7 @@ from lmopt.stages import (
     student_stage,
     teacher_stage,
     tokens_stage,
+    vocabulary_stage,
 )
 
 
@@ -196,12 +198,18 @@ def make_model(
     """The compressed model before its weights are stored, its tokens, and how they are stored."""
     data, logits = prepared.data, prepared.teacher_logits
     model, tokens = prepared.teacher_stage, prepared.tokens
-    if recipe.base == "student" and prepared.student.model is not None:
-        checkpoint = prepared.student.model
-        tokens = tokens_stage(walk, data, checkpoint, prepared.task.max_length)
+    limit = prepared.task.max_length
+    checkpoint = prepared.student.model if recipe.base == "student" else None
+    if checkpoint is not None:
+        tokens = tokens_stage(walk, data, checkpoint, limit)
         model = student_stage(walk, data, recipe, checkpoint, tokens)
-    elif recipe.layers is not None or recipe.hidden_size is not None:
+    if recipe.vocabulary_min_count is not None:
+        model = vocabulary_stage(walk, recipe, model, tokens, limit)
+        tokens = tokens_stage(walk, data, model.path, limit)
+    if checkpoint is None and (recipe.layers is not None or recipe.hidden_size is not None):
         model = student_stage(walk, data, recipe, model, tokens)
+    if recipe.embedding_rank is not None:
+        model = factorize_stage(walk, recipe, model, tokens)
     wanted = {
         "distill": recipe.epochs > 0,
         "structure": recipe.ffn_keep < 1 or recipe.heads_keep < 1,

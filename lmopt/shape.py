@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from lmopt.embeddings import add_factorization
 from lmopt.families import Kind, find_units, keep_units
 
 SHAPE = "lmopt_shape"
@@ -25,6 +26,8 @@ def reshape(model: PreTrainedModel, shape: Mapping[str, Any]) -> None:
             resize_units(model, "ffn", value)
         elif key == "heads":
             resize_units(model, "heads", value)
+        elif key == "embedding_rank":
+            add_factorization(model, value)
         else:
             raise ValueError(f"{SHAPE} has an entry {key!r} that this version of lmopt cannot read")
 

@@ -22,6 +22,7 @@ from lmopt import (
     structure,
     student,
     teacher,
+    vocabulary,
 )
 from lmopt.artifact import read_manifest
 from lmopt.cache import Build, Stage, content_hash, run_stage
@@ -147,6 +148,32 @@ def logits_stage(walk: Walk, teacher: Stage, artifact: Path, tokens: Stage) -> S
         np.save(folder / "logits.npy", logits)
 
     return walk.stage("teacher_logits", build, LOGITS_VERSION, {}, [teacher.key, tokens.key])
+
+
+def vocabulary_stage(walk: Walk, recipe: Recipe, model: Stage, tokens: Stage, limit: int) -> Stage:
+    """The model and its tokenizer with the tokens of the training texts alone."""
+
+    def build(folder: Path, _: Path) -> None:
+        assert recipe.vocabulary_min_count is not None
+        train = datas.load_tokens(tokens.path / "tokens.npz")["train"]
+        vocabulary.trim_vocabulary(model.path, train, recipe.vocabulary_min_count, folder, limit)
+
+    parameters = {"min_count": recipe.vocabulary_min_count, "max_length": limit}
+    parents = [model.key, tokens.key]
+    return walk.stage("vocabulary", build, vocabulary.VERSION, parameters, parents)
+
+
+def factorize_stage(walk: Walk, recipe: Recipe, model: Stage, tokens: Stage) -> Stage:
+    """The model with its word embeddings as a product of two thin matrices."""
+
+    def build(folder: Path, _: Path) -> None:
+        assert recipe.embedding_rank is not None
+        train = datas.load_tokens(tokens.path / "tokens.npz")["train"]
+        vocabulary.factorize_vocabulary(model.path, train, recipe.embedding_rank, folder)
+
+    parameters = {"rank": recipe.embedding_rank}
+    parents = [model.key, tokens.key]
+    return walk.stage("factorize", build, vocabulary.VERSION, parameters, parents)
 
 
 def student_stage(
