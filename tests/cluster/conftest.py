@@ -31,7 +31,7 @@ class Cluster:
         folder: Path,
         until: Callable[[dict[str, JobState]], bool] | None = None,
         *,
-        timeout_seconds: float = 90,
+        timeout_seconds: float = 300,
     ) -> dict[str, JobState]:
         """States of the jobs once they are all over, or as `until` says."""
         reached = until or (lambda states: all(is_over(state) for state in states.values()))

@@ -23,8 +23,8 @@ import yaml
 from analysis.results import final_attempts, read_rows
 from slurm import cluster as devcluster
 from slurm.record import JOB_VARIABLE
-from sweeps.launch import live_jobs
 from sweeps.progress import read_progress
+from sweeps.rounds import live_jobs
 from sweeps.run import open_run
 from sweeps.study import open_study
 
@@ -76,7 +76,7 @@ class Workspace:
     def lmopt(self, line: str, *, code: int | None = 0) -> str:
         """Run an `lmopt` command to its end and return what it printed."""
         done = self.start(line)
-        said, errors = done.communicate(timeout=120)
+        said, errors = done.communicate(timeout=300)
         assert code is None or done.returncode == code, said + errors
         assert "Traceback" not in errors, errors
         return said + errors
@@ -111,7 +111,7 @@ class Workspace:
         return self.folder / "runs" / name
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float = 120, *, about: Path) -> Any:
+def wait_for(condition: Callable[[], Any], timeout_s: float = 300, *, about: Path) -> Any:
     """Wait until a condition holds and return what it said; else say what the run's logs say."""
     deadline = time.monotonic() + timeout_s
     while not (found := condition()):

@@ -56,7 +56,7 @@ def _notes(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _until(condition: Callable[[], bool], timeout_seconds: float = 60) -> None:
+def _until(condition: Callable[[], bool], timeout_seconds: float = 180) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         assert time.monotonic() < deadline
