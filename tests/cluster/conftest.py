@@ -15,7 +15,7 @@ from slurm import cluster as devcluster
 from slurm.devconfig import ClusterConfig
 from slurm.install import MissingPackagesError, check_packages
 from slurm.jobs import JobState, is_over, job_states
-from tests.cluster.small_sweep import Workspace, definition
+from tests.cluster.small_sweep import PATIENCE, Workspace, definition
 
 MAX_ARRAY_SIZE = 6
 
@@ -35,7 +35,7 @@ class Cluster:
     ) -> dict[str, JobState]:
         """States of the jobs once they are all over, or as `until` says."""
         reached = until or (lambda states: all(is_over(state) for state in states.values()))
-        deadline = time.monotonic() + timeout_seconds
+        deadline = time.monotonic() + PATIENCE * timeout_seconds
         while not reached(states := job_states(job_ids, folder)):
             assert time.monotonic() < deadline, states
             time.sleep(0.2)

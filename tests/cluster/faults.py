@@ -17,7 +17,7 @@ from slurm.profile import Profile
 from slurm.submit import submit
 from sweeps.rounds import live_jobs, rounds
 from sweeps.run import open_run
-from tests.cluster.small_sweep import Workspace, start_record, training, wait_for, working
+from tests.cluster.small_sweep import PATIENCE, Workspace, start_record, training, wait_for, working
 
 if TYPE_CHECKING:
     from tests.cluster.conftest import Cluster
@@ -166,7 +166,7 @@ def remove_journal(target: Target) -> bool:
 def resume_twice(target: Target) -> bool:
     """Resume twice at once; while jobs of the run live, both are refused."""
     both = [target.workspace.start(f"resume runs/{target.run_dir.name}") for _ in range(2)]
-    said = [process.communicate(timeout=300) for process in both]
+    said = [process.communicate(timeout=PATIENCE * 300) for process in both]
     assert all("Traceback" not in errors for _, errors in said), said
     assert sum(process.returncode == 0 for process in both) <= 1, said
     return True

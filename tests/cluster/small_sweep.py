@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.cluster.conftest import Cluster
 
 TRIALS = 6
+PATIENCE = float(os.environ.get("LMOPT_TEST_PATIENCE", "1"))  # of all waiting, on a busy machine
 PROFILE = {
     "scheduler": "slurm",
     "partition": "batch",
@@ -76,7 +77,7 @@ class Workspace:
     def lmopt(self, line: str, *, code: int | None = 0) -> str:
         """Run an `lmopt` command to its end and return what it printed."""
         done = self.start(line)
-        said, errors = done.communicate(timeout=300)
+        said, errors = done.communicate(timeout=PATIENCE * 300)
         assert code is None or done.returncode == code, said + errors
         assert "Traceback" not in errors, errors
         return said + errors
@@ -113,7 +114,7 @@ class Workspace:
 
 def wait_for(condition: Callable[[], Any], timeout_s: float = 300, *, about: Path) -> Any:
     """Wait until a condition holds and return what it said; else say what the run's logs say."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + PATIENCE * timeout_s
     while not (found := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"it did not come in {timeout_s} s: {describe(about)}")

@@ -16,7 +16,7 @@ import pytest
 from sweeps.run import open_run
 from sweeps.status import read_status
 from tests.cluster.faults import FAULTS, Target
-from tests.cluster.small_sweep import Workspace, check_whole, describe
+from tests.cluster.small_sweep import PATIENCE, Workspace, check_whole, describe
 
 if TYPE_CHECKING:
     from tests.cluster.conftest import Cluster
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.cluster
 MINUTES = float(os.environ.get("LMOPT_CHAOS_MINUTES", "0"))
 SEED = int(os.environ.get("LMOPT_CHAOS_SEED", "0"))
 FAULTS_A_SWEEP = 6
-SWEEP_S = 480
+SWEEP_S = 480 * PATIENCE
 RETRIES = {"lost": 10, "node_fail": 10, "out_of_memory": 10, "timeout": 10, "memory_growth": 1.1}
 
 

@@ -24,6 +24,7 @@ from slurm.profile import Profile
 from slurm.record import read_exit, read_start
 from slurm.scheduler import cluster_facts, submission_room
 from slurm.submit import SubmissionError, render, submit
+from tests.cluster.small_sweep import PATIENCE
 
 if TYPE_CHECKING:
     from tests.cluster.conftest import Cluster
@@ -57,7 +58,7 @@ def _notes(path: Path) -> list[dict[str, Any]]:
 
 
 def _until(condition: Callable[[], bool], timeout_seconds: float = 180) -> None:
-    deadline = time.monotonic() + timeout_seconds
+    deadline = time.monotonic() + PATIENCE * timeout_seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -16,6 +16,7 @@ from sweeps.rounds import rounds
 from sweeps.run import open_run
 from tests.cluster import faults
 from tests.cluster.small_sweep import (
+    PATIENCE,
     TRIALS,
     Workspace,
     check_whole,
@@ -42,7 +43,7 @@ def test_a_whole_sweep_submitted_twice_at_once(cluster: Cluster, workspace: Work
     profile = {"exclude": fixed, "measure": {"exclude": "", "sbatch": {"nodelist": fixed}}}
     arguments = workspace.write("whole", {}, profile)
     both = [workspace.start(f"submit {arguments}") for _ in range(2)]
-    said = [process.communicate(timeout=300) for process in both]
+    said = [process.communicate(timeout=PATIENCE * 300) for process in both]
     assert sorted(process.returncode for process in both) == [0, 2], said
     assert any("runs/whole exists" in errors for _, errors in said), said
     run_dir = workspace.folder / "runs" / "whole"
@@ -127,7 +128,7 @@ def test_arrays_cancel_and_two_resumes_without_accounting(
     assert not states["finished"]
     assert "go on with 'lmopt resume" in str(states["error"])
     both = [workspace.start("resume runs/cancelled") for _ in range(2)]
-    said = [process.communicate(timeout=300) for process in both]
+    said = [process.communicate(timeout=PATIENCE * 300) for process in both]
     assert sorted(process.returncode for process in both) == [0, 2], said
     assert "Traceback" not in str(said)
     wait_for((run_dir / "finished.json").exists, timeout_s=600, about=run_dir)

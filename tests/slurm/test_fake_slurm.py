@@ -188,9 +188,17 @@ def test_states(
 ) -> None:
     if record:
         write_record(Exit("7_1", record, None, 0, time.time(), 1.0, 1.0, 1), tmp_path)  # type: ignore[arg-type]
-    answer = f"echo '7_1|{slurm_state}'" if slurm_state else ""
+    answer = f"echo '7_1|{slurm_state}|None'" if slurm_state else ""
     fake.answers("squeue", f"echo '7_0|RUNNING|None'\n{answer}")
     assert job_states(["7_1", "7_0"], tmp_path) == {"7_1": state, "7_0": "RUNNING"}
+
+
+@pytest.mark.parametrize("reason", ["JobHeldUser", "launch failed requeued held"])
+def test_a_job_that_waits_for_a_person_is_told_apart(
+    fake: FakeSlurm, tmp_path: Path, reason: str
+) -> None:
+    fake.answers("squeue", f"echo '7|PENDING|{reason}'; echo '8|PENDING|Priority'")
+    assert job_states(["7", "8"], tmp_path) == {"7": "HELD", "8": "PENDING"}
 
 
 def test_states_of_many_jobs_are_one_call(fake: FakeSlurm, tmp_path: Path) -> None:
