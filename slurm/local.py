@@ -146,10 +146,11 @@ def main() -> None:
     options = parser.parse_args()
     failed = failed_dependency(options.after, options.folder, options.dependency)
     if failed:
-        error = f"dependency failed: {failed}"
+        needed = options.dependency != "afternotok"
+        error = f"{'dependency failed' if needed else 'not needed'}: {failed}"
         exit = Exit(options.job_id, "CANCELLED", error, 0, time.time(), 0.0, 0.0, 0)
         write_record(exit, options.folder)
-        sys.exit(error)
+        sys.exit(error if needed else 0)
     cores, files = take_cores(options.cpus)
     os.sched_setaffinity(0, cores)
 

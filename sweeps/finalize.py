@@ -75,8 +75,7 @@ def _is_mine(run: Run, number: int, job: Job) -> bool:
             return False
         take_back(run, number, job.job_id)
         if not part.whole:
-            guard = launch_guard(run, number, job.job_id)
-            write_round(run, replace(part, finalize=[job.job_id], guards=guard))
+            launch_guard(run, replace(part, finalize=[job.job_id]))
         return True
 
 

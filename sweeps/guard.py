@@ -30,7 +30,7 @@ def replace_finalizer(run_dir: str, number: int, finalizer: str) -> None:
     state = job_states([finalizer], run.jobs)[finalizer]
     log.info("finalizer %s ended as %s", finalizer, state)
     if state in reconcile.LIVE:  # requeued by Slurm a moment ago
-        submit_patiently(run, lambda: launch_guard(run, number, finalizer))
+        submit_patiently(run, lambda: launch_guard(run, rounds(run)[number]))
         return
     if state in ("DONE", "FAILED"):
         return

@@ -90,19 +90,22 @@ def _submit_finalize(run: Run, part: Round, submitted: list[str], *, after: list
         name=_name(run), after=after, dependency="afterany", resources=resources,
     )  # fmt: skip
     submitted += finalize
-    guard = launch_guard(run, part.number, finalize[0])
-    submitted += guard
-    made = replace(part, finalize=[*part.finalize, *finalize], guards=[*part.guards, *guard])
+    return launch_guard(run, replace(part, finalize=[*part.finalize, *finalize]))
+
+
+def launch_guard(run: Run, part: Round) -> Round:
+    """Submit the job that starts if the finalizer does not come to its end, and then replaces it.
+
+    The round is recorded only now, as a whole one.
+    """
+    finalizer = part.finalize[-1]
+    guard = submit(
+        run.profile, "finalize", guard_job, [(str(run.path), part.number, finalizer)],
+        folder=run.jobs, name=f"{_name(run)}-guard", after=[finalizer], dependency="afternotok",
+    )  # fmt: skip
+    made = replace(part, guards=[*part.guards, *guard])
     write_round(run, made)
     return made
-
-
-def launch_guard(run: Run, number: int, finalizer: str) -> list[str]:
-    """Submit the job that starts if a finalizer does not come to its end, and then replaces it."""
-    return submit(
-        run.profile, "finalize", guard_job, [(str(run.path), number, finalizer)], folder=run.jobs,
-        name=f"{_name(run)}-guard", after=[finalizer], dependency="afternotok",
-    )  # fmt: skip
 
 
 def take_back(run: Run, number: int, me: str) -> None:

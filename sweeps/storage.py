@@ -1,7 +1,9 @@
 """Where the study is stored: a journal file in the run directory, or a database."""
 
+import os
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import optuna
@@ -19,16 +21,17 @@ def open_storage(run: Run) -> BaseStorage:
     """
     url = run.sweep.study.storage
     if url is not None:
-        return open_database(url)
+        return open_database(url, os.getpid())
     repair_torn_tail(run.journal)
     lock = JournalFileOpenLock(str(run.journal))
     return JournalStorage(JournalFileBackend(str(run.journal), lock_obj=lock))
 
 
-def open_database(url: str) -> BaseStorage:
-    """Return a database as storage, one connection at a time and none kept open between.
+@cache
+def open_database(url: str, pid: int) -> BaseStorage:
+    """Return a database as storage of this process: the tables are looked at once, not each time.
 
-    Hundreds of workers that each kept one would be more than a server allows.
+    No connection is kept open: hundreds of workers with one each are more than a server allows.
 
     Raises:
         ConfigError: It does not answer, or its driver is not installed.

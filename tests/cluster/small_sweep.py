@@ -195,6 +195,13 @@ def jobs_left(cluster: Cluster, run_dir: Path) -> list[str]:
     return [line for line in said.stdout.splitlines() if f"lmopt-{run_dir.name}-" in line]
 
 
+def limit_jobs(cluster: Cluster, jobs: int) -> None:
+    """Let the user have so many jobs in the queue; -1: any number."""
+    user = psutil.Process().username()
+    command = ["sacctmgr", "--immediate", "modify", "user", "where", f"name={user}"]
+    devcluster.call(cluster.folder, *command, "set", f"MaxSubmitJobs={jobs}")
+
+
 def processes_left(run_dir: Path) -> list[psutil.Process]:
     """Return the processes that belong to jobs of the run, found by what they inherited."""
     mark = json.dumps(str(run_dir / "jobs"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 
 from analysis.selection import front_rows
 from slurm.accounting import job_accounting, sacct_core_hours
+from slurm.scheduler import submission_room
 from sweeps.rounds import rounds
 from sweeps.run import open_run
 from tests.cluster import faults
@@ -20,6 +22,8 @@ from tests.cluster.small_sweep import (
     TRIALS,
     Workspace,
     check_whole,
+    jobs_left,
+    limit_jobs,
     start_record,
     training,
     wait_for,
@@ -28,7 +32,7 @@ from tests.cluster.small_sweep import (
 if TYPE_CHECKING:
     from tests.cluster.conftest import Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600 * PATIENCE)]
 
 
 def causes(rows: pd.DataFrame) -> list[str]:
@@ -111,6 +115,35 @@ def test_one_sweep_survives_what_a_cluster_does(cluster: Cluster, workspace: Wor
     assert [cause for part in submitted for cause in part.finalize_lost] == ["lost", "lost"]
     logs = "".join(path.read_text() for path in (run_dir / "jobs").glob("*_log.err"))
     assert "goes on from checkpoint-" in logs
+
+
+def test_a_refused_submission_leaves_nothing(cluster: Cluster, workspace: Workspace) -> None:
+    """MaxSubmitJobs lets prepare and one worker through, and not the finalizer."""
+    arguments = workspace.write("refused", {}, {})
+    limit_jobs(cluster, 2)
+    try:
+        wait_for(lambda: submission_room() is not None, about=workspace.folder)
+        said = workspace.lmopt(f"submit {arguments}", code=2)
+    finally:
+        limit_jobs(cluster, -1)
+    assert said.startswith("error: Slurm refused the finalize jobs of lmopt-refused: ")
+    assert "limit" in said and len(said.splitlines()) == 1
+    run_dir = workspace.folder / "runs" / "refused"
+    assert not run_dir.exists()
+    wait_for(lambda: not jobs_left(cluster, run_dir), about=workspace.folder)
+
+
+def test_doctor_tells_what_slurm_says(cluster: Cluster, workspace: Workspace) -> None:
+    workspace.write("doctor", {}, {})
+    said = workspace.lmopt("doctor --on doctor_profile.yaml", code=None)
+    assert "ok   slurm: answers; with accounting; arrays up to 6 tasks" in said
+    assert "ok   worker job: Slurm would take it" in said
+    assert re.search(r"ok   worker node: n\d: \d cores of ", said), said
+    assert "ok   worker node, locks: reach across nodes" in said
+    workspace.write("doctor", {}, {"partition": "nowhere"})
+    said = workspace.lmopt("doctor --on doctor_profile.yaml", code=1)
+    assert "FAIL worker job: " in said and "invalid partition" in said.lower(), said
+    assert "-> correct what it names for worker in profile doctor_profile" in said
 
 
 def test_arrays_cancel_and_two_resumes_without_accounting(

@@ -136,6 +136,7 @@ def test_a_finalizer_that_slurm_requeued_gets_a_new_guard(run: Run, queue: Queue
     guard.replace_finalizer(str(run.path), 0, made.finalize[0])
     (added,) = set(queue.asked) - before
     assert queue.after[added] == ("afternotok", made.finalize)
+    assert rounds.rounds(run)[0].guards == [*made.guards, added]
 
 
 def test_a_finalizer_killed_after_the_next_round_is_not_missed(

@@ -93,5 +93,5 @@ def test_a_database_that_cannot_be_used_is_one_line_without_the_password(
     wrong: str, said: str
 ) -> None:
     with pytest.raises(ConfigError, match=said) as refused:
-        open_database(wrong)
+        open_database(wrong, 0)
     assert "secret" not in str(refused.value) and "\n" not in str(refused.value)
