@@ -118,7 +118,7 @@ def wait_for(condition: Callable[[], Any], timeout_s: float = 300, *, about: Pat
     while not (found := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"it did not come in {timeout_s} s: {describe(about)}")
-        time.sleep(0.2)
+        time.sleep(0.5)
     return found
 
 

@@ -149,11 +149,11 @@ def test_doctor_tells_what_slurm_says(cluster: Cluster, workspace: Workspace) ->
 def test_arrays_cancel_and_two_resumes_without_accounting(
     bare_cluster: Cluster, workspace: Workspace
 ) -> None:
-    """A job a trial: 7 tasks are more than an array may have."""
-    changes = {"recipe": {"epochs": 30, "seed": 2}, "study": {"trials": 7}}
+    """A job a trial: 4 tasks are more than an array may have."""
+    changes = {"recipe": {"epochs": 30, "seed": 2}, "study": {"trials": 4}}
     run_dir = workspace.submit("cancelled", changes, {"trials_per_job": 1})
     first = rounds(open_run(run_dir))[0]
-    assert len(first.workers) == 7
+    assert len(first.workers) == 4
     assert len({job.split("_")[0] for job in first.workers}) == 2
     wait_for(lambda: training(run_dir), about=run_dir)
     assert "cancelled" in workspace.lmopt("cancel runs/cancelled")
@@ -165,7 +165,7 @@ def test_arrays_cancel_and_two_resumes_without_accounting(
     assert sorted(process.returncode for process in both) == [0, 2], said
     assert "Traceback" not in str(said)
     wait_for((run_dir / "finished.json").exists, timeout_s=600, about=run_dir)
-    rows = check_whole(run_dir, bare_cluster, 7)
+    rows = check_whole(run_dir, bare_cluster, 4)
     assert set(causes(rows)) == {"cancelled"}
     assert len(rounds(open_run(run_dir))) == 2
 
