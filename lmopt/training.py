@@ -4,6 +4,8 @@ No evaluation, logging or saving beyond a checkpoint each minute; batches of sim
 to their longest text; bf16 where the processor has it.
 """
 
+import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,7 +29,10 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from lmopt.data import Tokens, pad
 
-CHECKPOINT_SECONDS = 60.0
+log = logging.getLogger("lmopt")
+
+# Where jobs are preempted often, or a model takes long to write, a minute is not right.
+CHECKPOINT_SECONDS = float(os.environ.get("LMOPT_CHECKPOINT_S", "60"))
 COMPLETE = "complete"  # Written into a checkpoint folder after everything else.
 
 Progress = Callable[[str, float | None], None]
@@ -136,6 +141,8 @@ def train_classifier(
     trainer.loss_function = loss_function
     trainer.remove_callback(PrinterCallback)
     checkpoint = newest_checkpoint(scratch)
+    if checkpoint is not None:
+        log.info("%s goes on from %s", stage, checkpoint.name)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     model.to("cpu")
     model.eval()

@@ -8,22 +8,24 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from slurm.profile import load_profile
+from slurm.profile import Kind, Profile, load_profile
 from sweeps.config import SweepConfig, load_sweep
 from sweeps.estimate import estimate
 from sweeps.space import describe, grid_size
 
 
-def check_inputs(sweep: SweepConfig) -> None:
-    """Look at the data and the models where they are on this machine.
+def check_inputs(sweep: SweepConfig, profile: Profile) -> None:
+    """Look at the data and the models where they are on this machine, and at the jobs' cores.
 
     Raises:
         ValueError: A folder, file or column that is not there, a class with one example, an empty
-            text: one line with the remedy. A hub id can be looked up by the prepare job only.
+            text, more threads than cores: one line with the remedy. A hub id can be looked up by
+            the prepare job only.
     """
     from lmopt.data import build_data
     from lmopt.sources import resolve
 
+    check_threads(sweep, profile)
     if Path(resolve(sweep.task.dataset)).exists():
         with tempfile.TemporaryDirectory() as folder:
             build_data(sweep.task, Path(folder))
@@ -33,11 +35,28 @@ def check_inputs(sweep: SweepConfig) -> None:
             raise ValueError(f"{key}.model: no model in {place} (no config.json); name its folder")
 
 
+def check_threads(sweep: SweepConfig, profile: Profile) -> None:
+    """Refuse timings on fewer cores than threads: they would say nothing of the artifact.
+
+    Raises:
+        ValueError: Value, rule and remedy in one line.
+    """
+    timing: Kind = "measure" if profile.measure.model_fields_set else "finalize"
+    for kind in ("worker", timing):
+        cpus = profile.job(kind).cpus
+        if sweep.runtime.threads > cpus:
+            raise ValueError(
+                f"runtime.threads must be at most the cpus of a {kind} job, got "
+                f"{sweep.runtime.threads} threads and {cpus} cpus: change runtime.threads or the "
+                f"cpus of profile {profile.name}"
+            )
+
+
 def plan(path: Path, on: str) -> dict[str, Any]:
     """Return what a sweep would run: space, budget, reference points, projected core-hours."""
     sweep = load_sweep(path)
     profile = load_profile(on)
-    check_inputs(sweep)
+    check_inputs(sweep, profile)
     points = grid_size(sweep.search)
     return {
         "name": sweep.name,
