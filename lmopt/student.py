@@ -20,6 +20,19 @@ from lmopt.static import make_static
 from lmopt.width import Batch, narrow_width
 
 VERSION = 1
+# Families whose positions begin after the padding's id; MPNet's after 1, whatever its padding is.
+OFFSET_POSITIONS = {
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+}
 
 
 def load_classifier(model: str | Path, label_names: list[str] | None = None) -> PreTrainedModel:
@@ -72,8 +85,8 @@ def check_length(model: str | Path, max_length: int) -> None:
     """ValueError if `max_length` tokens are more than the model has positions for."""
     config = load_config(model)
     positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and config.model_type in {"roberta", "xlm-roberta", "camembert"}:
-        positions -= config.pad_token_id + 1  # Their positions begin after the padding's.
+    if positions is not None and config.model_type in OFFSET_POSITIONS:
+        positions -= 1 + (1 if config.model_type == "mpnet" else config.pad_token_id)
     if positions is not None and positions > 0 and max_length > positions:
         raise ValueError(
             f"task.max_length must be at most {positions} for {model}, got {max_length}"
@@ -87,8 +100,12 @@ def save_model(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
 
 
 def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
-    """The stack of encoder layers: the ModuleList whose length is `num_hidden_layers`."""
-    count = getattr(model.config, "num_hidden_layers", 0)
+    """The stack of encoder layers: the ModuleList whose length is `num_hidden_layers`.
+
+    ALBERT's layers share their weights: its stack has one entry for each group of them.
+    """
+    config = model.config
+    count = getattr(config, "num_hidden_groups", getattr(config, "num_hidden_layers", 0))
     stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not stacks:
         kind = model.config.model_type
@@ -112,8 +129,17 @@ def drop_layers(model: PreTrainedModel, keep: int) -> None:
     Source: Sanh et al. (2019), DistilBERT, section 3 (every other layer).
     """
     layers = encoder_layers(model)
-    count = len(layers)
+    count = model.config.num_hidden_layers
     indices = kept_layers(count, keep)
+    groups = getattr(model.config, "num_hidden_groups", None)
+    if groups is not None:  # ALBERT: one layer is run so many times.
+        if groups > 1:
+            raise ValueError(
+                f"layers that share {groups} groups of weights cannot be dropped from this "
+                f"{model.config.model_type} model: leave layers out"
+            )
+        model.config.num_hidden_layers = keep
+        return
     kept = [layers[i] for i in indices]
     for name, value in model.config.to_dict().items():  # Such as `layer_types`: one entry a layer.
         if isinstance(value, list) and len(value) == count:

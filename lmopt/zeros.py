@@ -16,9 +16,8 @@ def prunable_matrices(model: PreTrainedModel) -> list[nn.Linear]:
 
     A threshold over the whole model empties the pooler at high sparsity, and the model with it.
     """
-    groups = getattr(getattr(model.base_model, "encoder", None), "albert_layer_groups", None)
-    stack = encoder_layers(model) if groups is None else groups
-    return [module for module in stack.modules() if isinstance(module, nn.Linear)]
+    modules = encoder_layers(model).modules()
+    return [module for module in modules if isinstance(module, nn.Linear)]
 
 
 def zeros_of(model: PreTrainedModel) -> Callable[[], None] | None:
