@@ -109,9 +109,14 @@ def load_data(folder: Path) -> Data:
 
 def chunk_text(text: str, min_words: int) -> list[str]:
     """Pack consecutive sentences to at least `min_words` words; a short rest joins the last."""
+    return pack(list(filter(None, SENTENCE_END.split(text.strip()))), min_words)
+
+
+def pack(sentences: Sequence[str], min_words: int) -> list[str]:
+    """Join consecutive sentences to at least `min_words` words; a short rest joins the last."""
     chunks: list[list[str]] = []
     words = min_words
-    for sentence in filter(None, SENTENCE_END.split(text.strip())):
+    for sentence in sentences:
         if words >= min_words:
             chunks.append([])
             words = 0

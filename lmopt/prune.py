@@ -8,8 +8,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lmopt.distill import distillation_loss
+from lmopt.examples import Examples
 from lmopt.student import encoder_layers, load_classifier, load_tokenizer, save_model
-from lmopt.training import Examples, Progress, TrainingSettings, train_classifier
+from lmopt.training import Progress, TrainingSettings, train_classifier
 
 VERSION = 1
 

@@ -18,9 +18,9 @@ from transformers import PreTrainedModel
 
 from lmopt.artifact import Manifest, hash_files, write_manifest
 from lmopt.config import Bits
+from lmopt.examples import pad_id
 from lmopt.prune import measured_sparsity
 from lmopt.student import load_classifier, load_tokenizer
-from lmopt.training import pad_id
 
 VERSION = 1
 MAX_GROUP_SIZE = 64

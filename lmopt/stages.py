@@ -18,9 +18,10 @@ from lmopt.cache import Build, Stage, content_hash, run_stage
 from lmopt.config import Bits, Recipe, TaskConfig, TeacherConfig
 from lmopt.data import Data
 from lmopt.environment import processor_name
+from lmopt.examples import Examples
 from lmopt.measure import Progress
 from lmopt.sources import fingerprint, resolve
-from lmopt.training import Examples, TrainingSettings, pick_device, predict_logits
+from lmopt.training import TrainingSettings, pick_device, predict_logits
 
 LOGITS_VERSION = 1
 

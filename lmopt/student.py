@@ -12,9 +12,11 @@ from transformers import (
     PreTrainedModel,
 )
 
+from lmopt.data import Tokens
+from lmopt.layers import LayerChoice, choose_layers, layer_importance
 from lmopt.sources import resolve
 
-VERSION = 1
+VERSION = 2
 
 
 def load_classifier(model: str | Path, label_names: list[str] | None = None) -> PreTrainedModel:
@@ -82,41 +84,48 @@ def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     return stacks[0]
 
 
-def kept_layers(count: int, keep: int) -> list[int]:
-    """Indices of `keep` of `count` layers: evenly spaced, the last one always among them."""
-    if not 1 <= keep <= count:
-        raise ValueError(f"layers must be in [1, {count}] for this model, got {keep}")
-    return [(i + 1) * count // keep - 1 for i in range(keep)]
+def drop_layers(model: PreTrainedModel, indices: list[int]) -> None:
+    """Keep the encoder layers `indices`, in place; the configuration follows: the model reloads.
 
-
-def drop_layers(model: PreTrainedModel, keep: int) -> None:
-    """Keep `keep` encoder layers, in place; the configuration follows, so the model reloads.
+    The configuration also remembers where the layers came from: `kept_layers` of `kept_of`.
 
     Source: Sanh et al. (2019), DistilBERT, section 3 (every other layer).
     """
-    layers = encoder_layers(model)
+    layers, config = encoder_layers(model), model.config
     count = len(layers)
-    indices = kept_layers(count, keep)
+    origin = getattr(config, "kept_layers", range(count))
     kept = [layers[i] for i in indices]
-    for name, value in model.config.to_dict().items():  # Such as `layer_types`: one entry a layer.
+    for name, value in config.to_dict().items():  # Such as `layer_types`: one entry a layer.
         if isinstance(value, list) and len(value) == count:
-            setattr(model.config, name, [value[i] for i in indices])
-    del layers[keep:]
+            setattr(config, name, [value[i] for i in indices])
+    del layers[len(indices) :]
     for i, layer in enumerate(kept):
         layers[i] = layer
-    model.config.num_hidden_layers = keep
+    config.num_hidden_layers = len(indices)
+    config.kept_layers = [origin[i] for i in indices]
+    config.kept_of = getattr(config, "kept_of", count)
 
 
 def build_student(
-    base: str | Path, label_names: list[str] | None, layers: int | None, seed: int, folder: Path
+    base: str | Path,
+    label_names: list[str] | None,
+    layers: int | None,
+    seed: int,
+    folder: Path,
+    choice: LayerChoice = "even",
+    tokens: Tokens | None = None,
 ) -> None:
-    """Save the untrained student: `base` with `layers` encoder layers (None: all).
+    """Save the untrained student: `base` with `layers` encoder layers (None: all), by `choice`.
 
     `label_names` for a checkpoint that needs a new head, drawn by `seed`; None for a fine-tuned
-    model, whose head is kept.
+    model, whose head is kept. `tokens` are training texts: the choice "importance" reads some.
     """
     torch.manual_seed(seed)
     model = load_classifier(base, label_names)
     if layers is not None:
-        drop_layers(model, layers)
+        importance = None
+        if choice == "importance" and tokens is not None:
+            importance = layer_importance(model, tokens)
+        count = len(encoder_layers(model))
+        drop_layers(model, choose_layers(count, layers, choice, importance))
     save_model(model, load_tokenizer(base), folder)
