@@ -48,6 +48,17 @@ class SplitConfig(Config):
         return self
 
 
+class UnlabelledConfig(Config):
+    """Text without labels, for the teacher to label.
+
+    `dataset` is what `task.dataset` may be, or any folder of *.txt files, or a txt file with a text
+    on each line; all its splits are read, labels are not.
+    """
+
+    dataset: str = Field(min_length=1)
+    text_column: str = "text"
+
+
 class TaskConfig(Config):
     """A text classification task.
 
@@ -68,6 +79,21 @@ class TaskConfig(Config):
     max_length: int = Field(128, ge=4, description="Tokens; longer texts are truncated.")
     split: SplitConfig = SplitConfig()
     seed: int = Field(0, ge=0)
+    unlabelled: UnlabelledConfig | None = Field(
+        None, description="More text, labelled by the teacher; what is held out is left out of it."
+    )
+    rechunk: int = Field(
+        0, ge=0, description="Training documents cut anew so many times: more text of that kind."
+    )
+
+    @model_validator(mode="after")
+    def _rechunk_needs_chunks(self) -> Self:
+        if self.rechunk > 0 and self.chunk_min_words is None:
+            raise ValueError(
+                f"rechunk needs documents that are cut: set chunk_min_words, or rechunk to 0 "
+                f"(got {self.rechunk})"
+            )
+        return self
 
 
 class TeacherConfig(Config):

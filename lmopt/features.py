@@ -84,9 +84,10 @@ def check_features(
     """ValueError, in one line, where a student cannot have hidden-state and attention losses."""
     token_map(load_tokenizer(student), load_tokenizer(teacher))
     if attention_weight > 0 and dropout != 0:
+        got = "the model's own" if dropout is None else dropout
         raise ValueError(
             "attention_weight needs dropout 0 (dropout draws zeros into the attention that is "
-            f"compared), got {'the model own' if dropout is None else dropout}: set recipe.dropout"
+            f"compared), got {got}: set recipe.dropout"
         )
 
 

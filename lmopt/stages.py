@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt import data as datas
-from lmopt import distill, measure, prune, quantize, student, teacher
+from lmopt import distill, measure, prune, quantize, student, teacher, unlabelled
 from lmopt.artifact import read_manifest
 from lmopt.cache import Build, Stage, content_hash, run_stage
 from lmopt.config import Bits, Recipe, TaskConfig, TeacherConfig
@@ -24,6 +24,7 @@ from lmopt.sources import fingerprint, resolve
 from lmopt.training import TrainingSettings, pick_device, predict_logits
 
 LOGITS_VERSION = 1
+EXTRA_TEXT = {"unlabelled", "rechunk"}  # A stage of their own: no teacher is trained anew for them.
 
 
 class StageTime(NamedTuple):
@@ -64,7 +65,7 @@ class Walk:
 
 def data_stage(walk: Walk, task: TaskConfig) -> Data:
     """The task's texts, labels and documents per split."""
-    parameters = task.model_dump(exclude={"dataset", "max_length"})
+    parameters = task.model_dump(exclude={"dataset", "max_length", *EXTRA_TEXT})
     parameters["content"] = fingerprint(resolve(task.dataset))
     stage = walk.stage(
         "data",
@@ -72,6 +73,23 @@ def data_stage(walk: Walk, task: TaskConfig) -> Data:
         datas.VERSION,
         parameters,
         [],
+    )
+    return datas.load_data(stage.path)
+
+
+def unlabelled_stage(walk: Walk, task: TaskConfig, data: Data) -> Data | None:
+    """Text for the teacher to label, as the one split "unlabelled"; None if none is asked for."""
+    if task.unlabelled is None and task.rechunk == 0:
+        return None
+    parameters = task.model_dump(include={*EXTRA_TEXT, "chunk_min_words", "seed"})
+    if task.unlabelled is not None:
+        parameters["content"] = fingerprint(resolve(task.unlabelled.dataset))
+    stage = walk.stage(
+        "unlabelled",
+        lambda folder, _: unlabelled.build_unlabelled(task, data, folder),
+        unlabelled.VERSION,
+        parameters,
+        [data.key],
     )
     return datas.load_data(stage.path)
 
@@ -113,8 +131,10 @@ def teacher_stage(walk: Walk, data: Data, tokens: Stage, config: TeacherConfig) 
     return walk.stage("teacher", build, teacher.VERSION, parameters, [data.key, tokens.key])
 
 
-def logits_stage(walk: Walk, teacher: Stage, artifact: Path, tokens: Stage) -> Stage:
-    """The teacher's logits of the training split, once for all trials.
+def logits_stage(
+    walk: Walk, teacher: Stage, artifact: Path, tokens: Stage, split: str = "train"
+) -> Stage:
+    """The teacher's logits of the training (or "unlabelled") split, once for all trials.
 
     Without a GPU they come from the 16-bit `artifact`: its runtime takes half of torch's time.
     """
@@ -125,15 +145,15 @@ def logits_stage(walk: Walk, teacher: Stage, artifact: Path, tokens: Stage) -> S
             logits = measure.evaluate(
                 artifact,
                 path,
-                ["train"],
+                [split],
                 threads=walk.threads,
                 stage="teacher_logits",
                 progress=walk.progress,
-            )["train"]
+            )[split]
         else:
             model = student.load_classifier(teacher.path)
-            train = datas.load_tokens(path)["train"]
-            logits = predict_logits(model, train, device=walk.device, progress=walk.progress)
+            texts = datas.load_tokens(path)[split]
+            logits = predict_logits(model, texts, device=walk.device, progress=walk.progress)
         np.save(folder / "logits.npy", logits)
 
     return walk.stage("teacher_logits", build, LOGITS_VERSION, {}, [teacher.key, tokens.key])
