@@ -5,11 +5,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import (
+    AlbertConfig,
+    AutoModelForSequenceClassification,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    MPNetConfig,
+    RobertaConfig,
+)
 
 from lmopt import training
 from lmopt.data import tokenize
@@ -190,6 +200,40 @@ def test_a_kept_prefix_has_no_hidden_loss_but_in_its_last_layer(
     teacher = features.teacher(ids, attention_mask=MASK, output_hidden_states=True)
     last = hidden_loss(outputs.hidden_states[3], teacher.hidden_states[4], MASK)
     assert features(outputs, ids, MASK).item() == pytest.approx(last.item() / 3, rel=1e-5)
+
+
+SMALL = {"vocab_size": 50, "num_labels": 3, "max_position_embeddings": 40, "pad_token_id": 1}
+SHAPE = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
+ENCODER = SMALL | SHAPE | {"intermediate_size": 32}
+FAMILIES: dict[str, Any] = {
+    "distilbert": DistilBertConfig(**SMALL, dim=16, n_layers=3, n_heads=2, hidden_dim=32),
+    "roberta": RobertaConfig(**ENCODER),
+    "electra": ElectraConfig(**ENCODER, embedding_size=8),
+    "albert": AlbertConfig(**ENCODER, embedding_size=8),
+    "mpnet": MPNetConfig(**ENCODER),
+    "deberta-v2": DebertaV2Config(**ENCODER, relative_attention=True, pos_att_type=["c2p", "p2c"]),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_show_what_is_compared(family: str) -> None:
+    """Every layer has hidden states and attention that sums to 1; a copy has no loss."""
+    torch.manual_seed(0)
+    student, teacher = (
+        AutoModelForSequenceClassification.from_config(FAMILIES[family]).eval() for _ in range(2)
+    )
+    options = {"hidden_weight": 1.0, "attention_weight": 1.0, "seed": 0}
+    features = FeatureLoss(student, teacher, torch.arange(50), **options)
+    ids = torch.randint(2, 50, (2, 5), generator=torch.Generator().manual_seed(0))
+    ids = ids * MASK + (1 - MASK)
+    outputs = student(ids, attention_mask=MASK, **features.outputs)
+    assert len(outputs.hidden_states) == 4
+    assert len(outputs.attentions) == 3
+    sums = torch.stack(outputs.attentions).sum(-1)[:, MASK[:, None, :].expand(2, 2, 5).bool()]
+    torch.testing.assert_close(sums, torch.ones_like(sums))
+    assert features(outputs, ids, MASK).item() > 1e-3
+    teacher.load_state_dict(student.state_dict())
+    assert features(outputs, ids, MASK).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_tokens_are_mapped_by_name_and_others_refused(
