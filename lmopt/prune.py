@@ -14,9 +14,10 @@ from transformers import PreTrainedModel
 
 from lmopt.calibration import calibration_batches
 from lmopt.distill import distillation_loss
+from lmopt.examples import Examples
 from lmopt.schedule import cubic, on_schedule, optimizer_steps
 from lmopt.student import load_classifier, load_tokenizer, save_model
-from lmopt.training import Examples, Progress, TrainingSettings, pick_device, train_classifier
+from lmopt.training import Progress, TrainingSettings, pick_device, train_classifier
 from lmopt.zeros import prunable_matrices
 
 VERSION = 2

@@ -21,10 +21,10 @@ from transformers import PreTrainedModel
 
 from lmopt.artifact import Manifest, hash_files, write_manifest
 from lmopt.config import Bits
+from lmopt.examples import pad_id
 from lmopt.rounding import Format, quantize
 from lmopt.storage import Codebook, Plan, group_size, plan_storage
 from lmopt.student import load_classifier, load_tokenizer
-from lmopt.training import pad_id
 from lmopt.zeros import measured_sparsity
 
 VERSION = 2

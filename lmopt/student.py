@@ -14,12 +14,14 @@ from transformers import (
     PreTrainedModel,
 )
 
+from lmopt.data import Tokens
+from lmopt.layers import LayerChoice, choose_layers, layer_importance
 from lmopt.shape import recorded_shape, reshaped, select_layers
 from lmopt.sources import resolve
 from lmopt.static import make_static
-from lmopt.width import Batch, narrow_width
+from lmopt.width import narrow_width
 
-VERSION = 1
+VERSION = 2
 # Families whose positions begin after the padding's id; MPNet's after 1, whatever its padding is.
 OFFSET_POSITIONS = {
     "camembert",
@@ -116,39 +118,34 @@ def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     return stacks[0]
 
 
-def kept_layers(count: int, keep: int) -> list[int]:
-    """Indices of `keep` of `count` layers: evenly spaced, the last one always among them."""
-    if not 1 <= keep <= count:
-        raise ValueError(f"layers must be in [1, {count}] for this model, got {keep}")
-    return [(i + 1) * count // keep - 1 for i in range(keep)]
+def drop_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
+    """Keep the encoder layers `indices`, in place; the configuration follows: the model reloads.
 
-
-def drop_layers(model: PreTrainedModel, keep: int) -> None:
-    """Keep `keep` encoder layers, in place; the configuration follows, so the model reloads.
+    The configuration also remembers where the layers came from: `kept_layers` of `kept_of`.
 
     Source: Sanh et al. (2019), DistilBERT, section 3 (every other layer).
     """
-    layers = encoder_layers(model)
-    count = model.config.num_hidden_layers
-    indices = kept_layers(count, keep)
-    groups = getattr(model.config, "num_hidden_groups", None)
-    if groups is not None:  # ALBERT: one layer is run so many times.
-        if groups > 1:
-            raise ValueError(
-                f"layers that share {groups} groups of weights cannot be dropped from this "
-                f"{model.config.model_type} model: leave layers out"
-            )
-        model.config.num_hidden_layers = keep
-        return
-    kept = [layers[i] for i in indices]
-    for name, value in model.config.to_dict().items():  # Such as `layer_types`: one entry a layer.
-        if isinstance(value, list) and len(value) == count:
-            setattr(model.config, name, [value[i] for i in indices])
-    select_layers(model.config, count, indices)
-    del layers[keep:]
-    for i, layer in enumerate(kept):
-        layers[i] = layer
-    model.config.num_hidden_layers = keep
+    layers, config = encoder_layers(model), model.config
+    count = config.num_hidden_layers
+    origin = getattr(config, "kept_layers", range(count))
+    groups = getattr(config, "num_hidden_groups", None)
+    if groups is None:
+        kept = [layers[i] for i in indices]
+        for name, value in config.to_dict().items():  # As `layer_types`: one entry a layer.
+            if isinstance(value, list) and len(value) == count:
+                setattr(config, name, [value[i] for i in indices])
+        select_layers(config, count, indices)
+        del layers[len(indices) :]
+        for i, layer in enumerate(kept):
+            layers[i] = layer
+    elif groups > 1:  # Of ALBERT with one group, one layer is run so many times.
+        raise ValueError(
+            f"layers that share {groups} groups of weights cannot be dropped from this "
+            f"{config.model_type} model: leave layers out"
+        )
+    config.num_hidden_layers = len(indices)
+    config.kept_layers = [origin[i] for i in indices]
+    config.kept_of = getattr(config, "kept_of", count)
 
 
 def build_student(
@@ -158,15 +155,17 @@ def build_student(
     seed: int,
     folder: Path,
     *,
+    choice: LayerChoice = "even",
     hidden_size: int | None = None,
     static_width: int = 256,
     static_hidden: int = 256,
-    batches: Sequence[Batch] = (),
+    tokens: Tokens | None = None,
 ) -> None:
     """Save the untrained student: `base` with `layers` encoder layers (None: all, 0: static).
 
     `label_names` for a checkpoint that needs a new head, drawn by `seed`; None for a fine-tuned
-    model, whose head is kept. `hidden_size` needs `batches` of training texts.
+    model, whose head is kept. The choice "importance" and `hidden_size` read `tokens` of training
+    texts.
     """
     torch.manual_seed(seed)
     model = load_classifier(base, label_names)
@@ -174,7 +173,13 @@ def build_student(
     if layers == 0:
         model = make_static(model, tokenizer, width=static_width, hidden=static_hidden, seed=seed)
     elif layers is not None:
-        drop_layers(model, layers)
+        importance = None
+        if choice == "importance" and tokens is not None:
+            importance = layer_importance(model, tokens)
+        count = model.config.num_hidden_layers
+        drop_layers(model, choose_layers(count, layers, choice, importance))
     if hidden_size is not None:
-        model = narrow_width(model, batches, hidden_size)
+        if tokens is None:
+            raise ValueError("hidden_size needs tokens of training texts")
+        model = narrow_width(model, tokens, hidden_size)
     save_model(model, tokenizer, folder)
