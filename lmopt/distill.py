@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from lmopt.examples import Examples
 from lmopt.features import feature_loss
-from lmopt.student import load_classifier, load_tokenizer, save_model
+from lmopt.models import load_classifier, load_tokenizer, save_model
 from lmopt.training import LossFunction, Progress, TrainingSettings, train_classifier
 from lmopt.zeros import zeros_of
 

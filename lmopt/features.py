@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lmopt.layers import layer_map
-from lmopt.student import load_classifier, load_tokenizer
+from lmopt.models import load_classifier, load_tokenizer
 
 
 def hidden_loss(

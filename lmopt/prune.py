@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 from lmopt.calibration import calibration_batches
 from lmopt.distill import distillation_loss
 from lmopt.examples import Examples
+from lmopt.models import load_classifier, load_tokenizer, save_model
 from lmopt.schedule import cubic, on_schedule, optimizer_steps
-from lmopt.student import load_classifier, load_tokenizer, save_model
 from lmopt.training import Progress, TrainingSettings, pick_device, train_classifier
 from lmopt.zeros import prunable_matrices
 

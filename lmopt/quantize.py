@@ -22,9 +22,9 @@ from transformers import PreTrainedModel
 from lmopt.artifact import Manifest, hash_files, write_manifest
 from lmopt.config import Bits
 from lmopt.examples import pad_id
+from lmopt.models import load_classifier, load_tokenizer
 from lmopt.rounding import Format, quantize
 from lmopt.storage import Codebook, Plan, group_size, plan_storage
-from lmopt.student import load_classifier, load_tokenizer
 from lmopt.zeros import measured_sparsity
 
 VERSION = 2

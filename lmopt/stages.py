@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt import data as datas
-from lmopt import measure, quantize, student, teacher, unlabelled
+from lmopt import measure, models, quantize, teacher, unlabelled
 from lmopt.artifact import read_manifest
 from lmopt.cache import Build, Stage, content_hash, run_stage
 from lmopt.config import Recipe, TaskConfig, TeacherConfig
@@ -98,8 +98,8 @@ def unlabelled_stage(walk: Walk, task: TaskConfig, data: Data) -> Data | None:
 
 def tokens_stage(walk: Walk, data: Data, model: str | Path, max_length: int) -> Stage:
     """The texts of every split as `model`'s tokenizer sees them."""
-    tokenizer = student.load_tokenizer(model)
-    student.check_length(model, max_length)
+    tokenizer = models.load_tokenizer(model)
+    models.check_length(model, max_length)
 
     def build(folder: Path, _: Path) -> None:
         texts = {name: split.texts for name, split in data.splits.items()}
@@ -154,7 +154,7 @@ def logits_stage(
                 progress=walk.progress,
             )[split]
         else:
-            model = student.load_classifier(teacher.path)
+            model = models.load_classifier(teacher.path)
             texts = datas.load_tokens(path)[split]
             logits = predict_logits(model, texts, device=walk.device, progress=walk.progress)
         np.save(folder / "logits.npy", logits)
@@ -188,7 +188,7 @@ def calibration_texts(tokens: Stage, model: Path) -> list[quantize.Batch]:
     """Training texts, one a batch, that show the ranges of a model's activations."""
     texts = datas.load_tokens(tokens.path / "tokens.npz")["train"]
     chosen = np.random.default_rng(0).choice(len(texts), min(CALIBRATION_TEXTS, len(texts)), False)
-    pad_id = student.load_config(model).pad_token_id or 0
+    pad_id = models.load_config(model).pad_token_id or 0
     return [datas.pad([texts[i]], pad_id) for i in chosen]
 
 

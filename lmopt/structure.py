@@ -19,9 +19,9 @@ from lmopt.distill import distillation_loss
 from lmopt.examples import Examples, select, subset
 from lmopt.families import Kind, Units, find_units, keep_units
 from lmopt.importance import Gates, magnitudes, score_units
+from lmopt.models import load_classifier, load_tokenizer, save_model
 from lmopt.schedule import cubic, on_schedule, optimizer_steps
 from lmopt.shape import record_units
-from lmopt.student import load_classifier, load_tokenizer, save_model
 from lmopt.training import LossFunction, Progress, TrainingSettings, train_classifier
 
 VERSION = 1

@@ -17,7 +17,7 @@ from lmopt.embeddings import (
     trim_positions,
     word_table,
 )
-from lmopt.student import load_classifier, load_tokenizer, save_model
+from lmopt.models import load_classifier, load_tokenizer, save_model
 
 VERSION = 1
 BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")

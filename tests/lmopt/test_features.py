@@ -33,7 +33,8 @@ from lmopt.features import (
     hidden_loss,
     token_map,
 )
-from lmopt.student import build_student, load_classifier, load_tokenizer, save_model
+from lmopt.models import load_classifier, load_tokenizer, save_model
+from lmopt.student import build_student
 from lmopt.training import TrainingSettings, newest_checkpoint
 
 SETTINGS = TrainingSettings(epochs=1, learning_rate=1e-3, batch_size=8, dropout=0.0, device="cpu")

@@ -9,11 +9,11 @@ from torch.nn.functional import cross_entropy
 
 from lmopt.data import Tokens, pad, tokenize
 from lmopt.finetune import finetune_stored, quantized
+from lmopt.models import load_classifier, load_tokenizer
 from lmopt.quantize import build_artifact
 from lmopt.rounding import Format, fake_quantize
 from lmopt.runtime import open_session
 from lmopt.storage import plan_storage
-from lmopt.student import load_classifier, load_tokenizer
 from lmopt.training import Examples, TrainingSettings, predict_logits
 
 

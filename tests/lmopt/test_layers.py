@@ -6,7 +6,8 @@ import torch
 
 from lmopt.data import Tokens
 from lmopt.layers import LAYER_CHOICES, choose_layers, layer_importance, layer_map
-from lmopt.student import build_student, encoder_layers, load_classifier
+from lmopt.models import encoder_layers, load_classifier
+from lmopt.student import build_student
 
 
 @pytest.fixture(scope="module")

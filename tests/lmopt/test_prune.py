@@ -6,8 +6,8 @@ import torch
 
 from lmopt.data import tokenize
 from lmopt.examples import Examples
+from lmopt.models import encoder_layers, load_classifier, load_tokenizer
 from lmopt.prune import magnitude_mask, measured_sparsity, prunable_weights, prune, prune_magnitude
-from lmopt.student import encoder_layers, load_classifier, load_tokenizer
 from lmopt.training import TrainingSettings
 
 

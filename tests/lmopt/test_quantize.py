@@ -10,10 +10,11 @@ import torch
 from lmopt.artifact import folder_bytes, hash_files, read_manifest
 from lmopt.config import BITS, Bits
 from lmopt.data import Tokens, pad, tokenize
+from lmopt.models import load_classifier, load_tokenizer
 from lmopt.quantize import build_artifact, store
 from lmopt.rounding import Format
 from lmopt.runtime import open_session
-from lmopt.student import build_student, load_classifier, load_tokenizer
+from lmopt.student import build_student
 from lmopt.training import predict_logits
 
 NAMES = ["деньги", "наука", "спорт"]

@@ -15,14 +15,8 @@ from transformers import (
     RobertaConfig,
 )
 
-from lmopt.student import (
-    build_student,
-    check_length,
-    drop_layers,
-    encoder_layers,
-    load_classifier,
-    load_tokenizer,
-)
+from lmopt.models import check_length, encoder_layers, load_classifier, load_tokenizer
+from lmopt.student import build_student, drop_layers
 
 NARROW: dict[str, Any] = {
     "hidden_size": 16,

@@ -9,7 +9,7 @@ import torch
 from lmopt.config import TeacherConfig
 from lmopt.data import tokenize
 from lmopt.examples import Examples
-from lmopt.student import load_classifier, load_tokenizer
+from lmopt.models import load_classifier, load_tokenizer
 from lmopt.teacher import build_teacher, is_finetuned, label_order
 
 NAMES = ["деньги", "наука", "спорт"]

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from lmopt.augment import rechunk
 from lmopt.config import TaskConfig, UnlabelledConfig
 from lmopt.data import Data, Split, build_data, load_data, load_tokens, save_tokens, tokenize
+from lmopt.models import load_tokenizer
 from lmopt.sources import read_texts
 from lmopt.stages import Walk, data_stage, unlabelled_stage
-from lmopt.student import load_tokenizer
 from lmopt.unlabelled import build_unlabelled, without_held_out, word_runs
 
 

@@ -6,7 +6,8 @@ import torch
 from transformers import PreTrainedModel
 
 from lmopt.data import Tokens
-from lmopt.student import build_student, load_classifier
+from lmopt.models import load_classifier
+from lmopt.student import build_student
 from lmopt.width import hidden_components, narrow_width
 
 
