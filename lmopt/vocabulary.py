@@ -37,7 +37,7 @@ def kept_ids(tokenizer: Any, train_tokens: Tokens, min_count: int) -> Ints:
     kept = set(np.flatnonzero(np.bincount(train_tokens.ids) >= min_count).tolist())
     kept |= {0, 1}  # MPNet takes 1 for the padding, whatever its configuration says.
     kept |= set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    kept |= set(tokenizer("", "")["input_ids"])  # What its post-processor adds.
+    kept |= set(tokenizer.backend_tokenizer.encode("", "").ids)  # What its post-processor adds.
     kept |= {ids[token] for token in _indispensable(tokenizer, model) if token in ids}
     if model["type"] == "BPE":
         kept |= {ids[token] for token in _merged_from(model, {t for t in ids if ids[t] in kept})}
