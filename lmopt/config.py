@@ -25,6 +25,7 @@ TRAINING_FIELDS = {
     "unlabelled_examples",
     "freeze_embeddings",
     "dropout",
+    "token_dropout",
 }
 DISTILL_FIELDS = {"hidden_weight", "attention_weight", "assistant_layers"}
 LAYER_FIELDS = {
@@ -207,6 +208,9 @@ class Recipe(Config):
     )
     freeze_embeddings: bool = Field(False, description="Faster; word embeddings keep their values.")
     dropout: float | None = Field(None, ge=0, lt=1, description="None: the model's own.")
+    token_dropout: float = Field(
+        0, ge=0, lt=1, description="Share of the tokens that a text is trained without, at random."
+    )
     ffn_keep: float = Field(1, gt=0, le=1, description="Share of the FFN neurons that stay.")
     heads_keep: float = Field(1, gt=0, le=1, description="Share of the attention heads that stay.")
     structure_criterion: Literal["taylor", "magnitude"] = "taylor"

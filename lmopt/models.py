@@ -72,7 +72,7 @@ def _load(kind: Any, model: str | Path, options: dict[str, Any]) -> Any:
     location = resolve(str(model))
     try:
         return kind.from_pretrained(location, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         what = kind.__name__.removeprefix("Auto")
         raise ValueError(f"no {what} can be loaded from {str(model)!r}: {reason}") from error

@@ -262,6 +262,7 @@ def training_settings(recipe: Recipe, epochs: float, device: str) -> TrainingSet
         batch_size=recipe.batch_size,
         freeze_embeddings=recipe.freeze_embeddings,
         dropout=recipe.dropout,
+        token_dropout=recipe.token_dropout,
         seed=recipe.seed,
         device=device,
     )

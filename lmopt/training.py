@@ -54,6 +54,7 @@ class TrainingSettings:
     train_examples: int | None = None
     freeze_embeddings: bool = False
     dropout: float | None = None
+    token_dropout: float = 0
     seed: int = 0
     device: str = "auto"
 
@@ -127,7 +128,7 @@ def train_classifier(
     trainer = ClassifierTrainer(
         model=model,
         args=arguments,
-        train_dataset=ExampleDataset(examples, chosen),
+        train_dataset=ExampleDataset(examples, chosen, settings.token_dropout),
         data_collator=Collator(pad_id(model)),
         callbacks=[StepCallback(stage, progress, after_step)],
     )

@@ -192,7 +192,7 @@ def test_a_kept_prefix_has_no_hidden_loss_but_in_its_last_layer(
     lively_folder: Path, tmp_path: Path
 ) -> None:
     """The outputs of layers 0 and 1 are the teacher's own; only the third answers to the last."""
-    build_student(lively_folder, None, 3, 0, tmp_path, "first")
+    build_student(lively_folder, None, 3, 0, tmp_path, choice="first")
     features = losses(tmp_path, lively_folder, hidden_weight=1.0)
     assert features.layers == [0, 1, 3]
     ids = torch.randint(5, 60, (2, 5), generator=torch.Generator().manual_seed(0))

@@ -97,8 +97,8 @@ def test_layer_map() -> None:
 def test_students_know_where_their_layers_came_from(
     classifier_folder: Path, tokens: Tokens, tmp_path: Path
 ) -> None:
-    build_student(classifier_folder, None, 3, 0, tmp_path / "three", "last")
-    build_student(tmp_path / "three", None, 1, 0, tmp_path / "one", "first")
+    build_student(classifier_folder, None, 3, 0, tmp_path / "three", choice="last")
+    build_student(tmp_path / "three", None, 1, 0, tmp_path / "one", choice="first")
     full, three, one = (
         load_classifier(f) for f in (classifier_folder, tmp_path / "three", tmp_path / "one")
     )
@@ -107,8 +107,10 @@ def test_students_know_where_their_layers_came_from(
     kept = encoder_layers(one)[0].state_dict()
     for name, value in encoder_layers(full)[1].state_dict().items():
         assert torch.equal(kept[name], value)
-    build_student(classifier_folder, None, 2, 0, tmp_path / "two", "importance", tokens)
+    build_student(
+        classifier_folder, None, 2, 0, tmp_path / "two", choice="importance", tokens=tokens
+    )
     best = sorted(np.argsort(-layer_importance(full, tokens))[:2].tolist())
     assert load_classifier(tmp_path / "two").config.kept_layers == best
     with pytest.raises(ValueError, match="needs the measured importance"):
-        build_student(classifier_folder, None, 2, 0, tmp_path / "none", "importance")
+        build_student(classifier_folder, None, 2, 0, tmp_path / "none", choice="importance")

@@ -14,6 +14,7 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     BertTokenizer,
+    BertTokenizerLegacy,
     CamembertConfig,
     CamembertTokenizer,
     DebertaV2Config,
@@ -22,6 +23,7 @@ from transformers import (
     ElectraConfig,
     MPNetConfig,
     MPNetTokenizer,
+    PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaTokenizer,
     XLMRobertaConfig,
@@ -30,7 +32,7 @@ from transformers import (
 
 from lmopt.data import Tokens, pad, tokenize
 from lmopt.models import load_classifier, load_tokenizer, save_model
-from lmopt.vocabulary import kept_ids, trim_vocabulary
+from lmopt.vocabulary import kept_ids, trim_tokenizer, trim_vocabulary
 
 NARROW = {
     "hidden_size": 16,
