@@ -15,6 +15,7 @@ from slurm.profile import JobResources
 from slurm.submit import SubmissionError
 from sweeps import reconcile
 from sweeps.front import measures_apart, time_front, untimed, why_not_measured
+from sweeps.job import this_job
 from sweeps.launch import launch, launch_guard, launch_measure, take_back
 from sweeps.patience import submit_patiently
 from sweeps.reconcile import Orphan
@@ -37,8 +38,6 @@ def finalize(run_dir: str, submitted_round: int) -> None:
 
     Raises RuntimeError if work is left that another round would not get done.
     """
-    from sweeps.worker import this_job
-
     run, job = open_run(run_dir), this_job()
     if not _is_mine(run, submitted_round, job):
         log.info("another finalizer was submitted already; it does the rest")

@@ -12,6 +12,7 @@ from analysis.results import read_rows, write_row
 from analysis.selection import candidates, front_rows
 from slurm.jobs import Job, job_states
 from sweeps import reconcile, row
+from sweeps.job import this_job, threads_of
 from sweeps.rounds import Round, write_round
 from sweeps.run import Run, open_run
 
@@ -31,8 +32,6 @@ def untimed(run: Run) -> pd.DataFrame:
 
 def measure_front(run_dir: str) -> None:
     """Be the measure job: time the front on the node that the profile chose for it."""
-    from sweeps.worker import this_job
-
     time_front(open_run(run_dir), this_job())
 
 
@@ -48,7 +47,7 @@ def time_front(run: Run, job: Job) -> None:
 def _time(run: Run, wanted: pd.DataFrame, job: Job) -> None:
     from lmopt.environment import processor_name
     from lmopt.pipeline import time_artifact
-    from sweeps.worker import load_prepared, threads_of
+    from sweeps.worker import load_prepared
 
     prepared = load_prepared(run, threads_of(job))
     for values in wanted.to_dict("records"):

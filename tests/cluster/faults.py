@@ -59,11 +59,12 @@ def cancel_finalizer(target: Target) -> bool:
 
 
 def finalizer(run_dir: Path) -> str | None:
-    """Return the finalizer's job if it runs."""
+    """Return the finalizer's job if it runs and has come to its work."""
     run = open_run(run_dir)
     states = live_jobs(run)
     jobs = [job for part in rounds(run) for job in part.finalize]
-    return next((job for job in jobs if states.get(job) == "RUNNING"), None)
+    begun = [job for job in jobs if (run.jobs / f"{job}.start.json").exists()]
+    return next((job for job in begun if states.get(job) == "RUNNING"), None)
 
 
 def cancel_task(target: Target) -> bool:

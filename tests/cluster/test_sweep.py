@@ -79,8 +79,10 @@ def check_core_hours(jobs: list[str], run_dir: Path, core_hours: float) -> None:
     used = job_accounting(jobs, run.jobs)
     wait_for(lambda: sacct_core_hours(list(used)) is not None, about=run_dir)
     by_slurm = sacct_core_hours(list(used))
-    # A job starts with Python's start for itself, and with its shell's for Slurm.
-    assert core_hours == pytest.approx(by_slurm, abs=len(used) * 3 / 3600)
+    # A job starts with Python for itself, with its shell for Slurm, and ends before Python does.
+    margin = len(used) * 4 * PATIENCE / 3600
+    assert by_slurm is not None
+    assert by_slurm - margin < core_hours < by_slurm + len(used) / 3600
 
 
 def test_one_sweep_survives_what_a_cluster_does(cluster: Cluster, workspace: Workspace) -> None:
@@ -101,8 +103,7 @@ def test_one_sweep_survives_what_a_cluster_does(cluster: Cluster, workspace: Wor
         wait_for(lambda: training(run_dir), about=run_dir)
         assert fault(target) or fault is faults.run_out_of_memory, fault
     for fault in (faults.kill_finalizer, faults.cancel_finalizer):
-        wait_for(lambda: faults.finalizer(run_dir), 600, about=run_dir)
-        assert fault(target)
+        wait_for(lambda fault=fault: fault(target), 600, about=run_dir)
     wait_for((run_dir / "finished.json").exists, 600, about=run_dir)
     rows = check_whole(run_dir, cluster)
     lost = {"timeout", "preempted", "lost", "cancelled", "node fail"}

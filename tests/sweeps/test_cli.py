@@ -63,7 +63,8 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
 
 
 def test_a_login_node_never_loads_torch() -> None:
-    modules = "status, resume, launch, logs, check, report"
+    """Nor do a guard, or a finalizer that only submits the next round."""
+    modules = "status, resume, launch, logs, check, report, doctor, guard, finalize"
     code = f"import sys; from sweeps import {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
