@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
 from lmopt.data import Tokens
-from lmopt.examples import Examples, join, subset, take
+from lmopt.examples import ExampleDataset, Examples, join, subset, take
 
 
 def examples_of(texts: list[list[int]], logits: bool = True) -> Examples:
@@ -34,3 +35,16 @@ def test_logits_are_there_for_all_or_none() -> None:
     assert join(bare, bare).teacher_logits is None
     with pytest.raises(ValueError, match="must both have the teacher's logits"):
         join(bare, examples_of([[1]]))
+
+
+def test_token_dropout_leaves_out_the_share_it_says_and_never_the_ends() -> None:
+    torch.manual_seed(0)
+    ids = np.arange(1000, dtype=np.int32)
+    examples = Examples(Tokens(ids, np.array([0, 1000])), np.array([0]))
+    dataset = ExampleDataset(examples, np.array([0]), token_dropout=0.3)
+    first, second = dataset[0]["input_ids"], dataset[0]["input_ids"]
+    assert 650 < len(first) < 750
+    assert (np.diff(first) > 0).all()  # The order stays.
+    assert (first[0], first[-1]) == (0, 999)
+    assert not np.array_equal(first[:50], second[:50])
+    assert len(ExampleDataset(examples, np.array([0]))[0]["input_ids"]) == 1000
