@@ -13,7 +13,8 @@ import yaml
 
 from sweeps.run import Run
 
-COMMANDS = ["check", "submit", "resume", "status", "cancel", "logs", "pareto", "schema"]
+COMMANDS = ["check", "submit", "resume", "status", "cancel", "logs", "pareto", "schema",
+            "dashboard"]  # fmt: skip
 ENVIRONMENT = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
 
 
