@@ -17,7 +17,7 @@ from lmopt.student import load_tokenizer
 @pytest.fixture(scope="module")
 def artifact(classifier_folder: Path, tmp_path_factory: Any) -> Path:
     folder: Path = tmp_path_factory.mktemp("artifact")
-    build_artifact(classifier_folder, 8, 32, folder)
+    build_artifact(classifier_folder, 32, folder, bits=8)
     return folder
 
 

@@ -15,16 +15,14 @@ import torch
 from lmopt import training
 from lmopt.data import Tokens, tokenize
 from lmopt.distill import distillation_loss
+from lmopt.examples import Examples, LengthSampler, subset
 from lmopt.student import load_classifier, load_tokenizer
 from lmopt.training import (
     COMPLETE,
     DivergedError,
-    Examples,
-    LengthSampler,
     TrainingSettings,
     newest_checkpoint,
     predict_logits,
-    subset,
     train_classifier,
 )
 
