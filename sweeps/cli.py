@@ -208,6 +208,19 @@ def pareto(
         print_report(report, _console())
 
 
+@app.command(epilog="Example:  lmopt dashboard runs/bbc_minilm --port 8090")
+def dashboard(
+    run_dir: RunDir,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On loopback; 0: any free.")] = 8080,
+    browser: Annotated[bool, typer.Option(help="Open it in the browser of this machine.")] = True,
+) -> None:
+    """Show the study in optuna-dashboard, to be read, until Ctrl-C; follows a running sweep."""
+    from sweeps.dashboard import serve
+    from sweeps.run import open_run
+
+    serve(open_run(run_dir), port, browser=browser)
+
+
 @app.command(epilog="Example:  lmopt schema > sweep.schema.json")
 def schema() -> None:
     """Print the JSON schema of a sweep definition; editors complete and check with it."""

@@ -23,6 +23,7 @@ COMMANDS = [
     "rebuild",
     "doctor",
     "pareto",
+    "dashboard",
     "schema",
 ]
 ENVIRONMENT = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
