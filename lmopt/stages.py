@@ -4,7 +4,6 @@ Each function takes the stages before it and returns its own, loaded or built (`
 """
 
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,25 +15,32 @@ from lmopt import (
     distill,
     finetune,
     measure,
+    onnx_artifact,
     prune,
     quantize,
     sensitivity,
     structure,
     student,
     teacher,
+    torch_artifact,
     vocabulary,
 )
 from lmopt.artifact import read_manifest
 from lmopt.cache import Build, Stage, content_hash, run_stage
-from lmopt.config import Recipe, TaskConfig, TeacherConfig
+from lmopt.config import Recipe, RuntimeConfig, RuntimeName, TaskConfig, TeacherConfig
 from lmopt.data import Data
-from lmopt.environment import processor_name
 from lmopt.measure import Progress
+from lmopt.runtime import Runtime, processor_of, runtime_versions
 from lmopt.sources import fingerprint, resolve
 from lmopt.training import Examples, TrainingSettings, pick_device, predict_logits
 
 LOGITS_VERSION = 1
 CALIBRATION_TEXTS = 128
+RUNTIMES: dict[RuntimeName, Runtime] = {
+    "openvino": quantize,
+    "onnxruntime": onnx_artifact,
+    "torch": torch_artifact,
+}
 
 
 class StageTime(NamedTuple):
@@ -47,12 +53,16 @@ class StageTime(NamedTuple):
 
 @dataclass(frozen=True)
 class Walk:
-    """Where stages are kept and how they are run; `times` collects what each one cost."""
+    """Where stages are kept and how they are run; `times` collects what each one cost.
+
+    `device` is where models are trained, `runtime` makes and runs the artifacts.
+    """
 
     cache: Path
     threads: int
     progress: Progress | None = None
     device: str = "auto"
+    runtime: RuntimeConfig = RuntimeConfig()
     times: list[StageTime] = field(default_factory=list)
 
     def stage(
@@ -127,7 +137,8 @@ def teacher_stage(walk: Walk, data: Data, tokens: Stage, config: TeacherConfig) 
 def logits_stage(walk: Walk, teacher: Stage, artifact: Path, tokens: Stage) -> Stage:
     """The teacher's logits of the training split, once for all trials.
 
-    Without a GPU they come from the 16-bit `artifact`: its runtime takes half of torch's time.
+    Without a GPU they come from the 16-bit `artifact`: its runtime takes half of torch's time. They
+    depend on the artifact wherever they come from, so that all jobs of a sweep find the same ones.
     """
 
     def build(folder: Path, _: Path) -> None:
@@ -138,6 +149,7 @@ def logits_stage(walk: Walk, teacher: Stage, artifact: Path, tokens: Stage) -> S
                 path,
                 ["train"],
                 threads=walk.threads,
+                device=walk.runtime.device,
                 stage="teacher_logits",
                 progress=walk.progress,
             )["train"]
@@ -147,7 +159,9 @@ def logits_stage(walk: Walk, teacher: Stage, artifact: Path, tokens: Stage) -> S
             logits = predict_logits(model, train, device=walk.device, progress=walk.progress)
         np.save(folder / "logits.npy", logits)
 
-    return walk.stage("teacher_logits", build, LOGITS_VERSION, {}, [teacher.key, tokens.key])
+    parameters = {"artifact": read_manifest(artifact).hash} | runtime_versions(walk.runtime.name)
+    parents = [teacher.key, tokens.key]
+    return walk.stage("teacher_logits", build, LOGITS_VERSION, parameters, parents)
 
 
 def vocabulary_stage(walk: Walk, recipe: Recipe, model: Stage, tokens: Stage, limit: int) -> Stage:
@@ -356,17 +370,19 @@ def artifact_stage(
     max_length: int,
 ) -> Stage:
     """The artifact of a saved classifier, its matrices stored as the recipe says."""
-    options = storage | recipe.model_dump(include={"activation_bits", "rounding"})
+    name = walk.runtime.name
+    maker, options = RUNTIMES[name], {"bits": recipe.bits}
+    if name == "openvino":
+        options = storage | recipe.model_dump(include={"activation_bits", "rounding"})
     looks_at_texts = recipe.activation_bits is not None or recipe.rounding != "nearest"
 
     def build(folder: Path, _: Path) -> None:
-        calibration = calibration_texts(tokens, model.path) if looks_at_texts else ()
-        quantize.build_artifact(model.path, max_length, folder, **options, calibration=calibration)
+        texts = {"calibration": calibration_texts(tokens, model.path)} if looks_at_texts else {}
+        maker.build_artifact(model.path, max_length, folder, **options, **texts)
 
-    parameters = {"runtime": "openvino", "max_length": max_length} | options
-    parameters |= {name: version(name) for name in ("openvino", "nncf")}
+    parameters = {"runtime": name, "max_length": max_length} | options | runtime_versions(name)
     parents = [model.key, tokens.key] if looks_at_texts else [model.key]
-    return walk.stage("artifact", build, quantize.VERSION, parameters, parents)
+    return walk.stage("artifact", build, maker.VERSION, parameters, parents)
 
 
 def calibration_texts(tokens: Stage, model: Path) -> list[quantize.Batch]:
@@ -384,7 +400,12 @@ def evaluate_stage(walk: Walk, artifact: Path, tokens: Stage) -> dict[str, npt.N
         path = tokens.path / "tokens.npz"
         splits = ("validation", "test")
         arrays: dict[str, Any] = measure.evaluate(
-            artifact, path, splits, threads=walk.threads, progress=walk.progress
+            artifact,
+            path,
+            splits,
+            threads=walk.threads,
+            device=walk.runtime.device,
+            progress=walk.progress,
         )
         np.savez(folder / "logits.npz", **arrays)
 
@@ -392,9 +413,8 @@ def evaluate_stage(walk: Walk, artifact: Path, tokens: Stage) -> dict[str, npt.N
     parameters = {
         "artifact": manifest.hash,
         "precision": manifest.precision,
-        "processor": processor_name(),
-        "openvino": version("openvino"),
-    }
+        "processor": processor_of(walk.runtime.name, walk.runtime.device),
+    } | runtime_versions(walk.runtime.name)
     stage = walk.stage("evaluate", build, measure.VERSION, parameters, [tokens.key])
     with np.load(stage.path / "logits.npz") as arrays:
         return dict(arrays)
