@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Bits = Literal[32, 16, 8, 4, 3, 2]
 BITS: tuple[Bits, ...] = (32, 16, 8, 4, 3, 2)
+RuntimeName = Literal["openvino", "onnxruntime", "torch"]
 
 EPOCHS = ("epochs", "structure_epochs", "recovery_epochs", "finetune_epochs")
 # What a recipe that trains nothing does not depend on.
@@ -156,10 +157,19 @@ class StudentConfig(Config):
 class RuntimeConfig(Config):
     """Where artifacts run, and how often they are timed."""
 
-    name: Literal["openvino"] = "openvino"
+    name: RuntimeName = "openvino"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Of runtime torch; auto: the GPU where there is one. Others: the CPU."
+    )
     threads: int = Field(1, ge=1, description="Threads of the timed and evaluated artifact.")
     rounds_b1: int = Field(45, ge=3, description="Timed calls of each artifact at batch 1.")
     rounds_b32: int = Field(6, ge=3, description="Timed calls of each artifact at batch 32.")
+
+    @model_validator(mode="after")
+    def _runs_there(self) -> Self:
+        if self.device == "cuda" and self.name != "torch":
+            raise ValueError(f"device cuda needs name torch, got {self.name}: take 'auto' or torch")
+        return self
 
 
 class Recipe(Config):

@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from lmopt.artifact import folder_bytes, read_manifest
 from lmopt.cache import Stage
+from lmopt.capability import refusal
 from lmopt.config import Recipe, RuntimeConfig, StudentConfig, TaskConfig, TeacherConfig
 from lmopt.data import Data
-from lmopt.environment import configure_libraries, library_versions, processor_name
+from lmopt.environment import configure_libraries, library_versions
 from lmopt.measure import Latency, Progress, Timed, time_in_turn
 from lmopt.passes import (
     Texts,
@@ -29,6 +30,7 @@ from lmopt.passes import (
     student_stage,
     vocabulary_stage,
 )
+from lmopt.runtime import processor_of
 from lmopt.stages import (
     StageTime,
     Walk,
@@ -136,7 +138,8 @@ def prepare(
     Raises ValueError, in one line with the remedy, for data or models that cannot be used.
     """
     configure_libraries(threads)
-    walk = Walk(cache, threads, progress)
+    processor_of(runtime.name, runtime.device)  # Raises where its device is missing.
+    walk = Walk(cache, threads, progress, runtime=runtime)
     data = data_stage(walk, task)
     tokens = tokens_stage(walk, data, teacher.model, task.max_length)
     if student.model is not None:  # A mistake in it is better found before the teacher is trained.
@@ -186,10 +189,13 @@ def run_recipe(
 ) -> Outcome:
     """Run one trial: apply the recipe to the teacher and measure the artifact that comes out.
 
-    Raises DivergedError if a loss is not finite, ValueError if the recipe does not fit the model.
+    Raises DivergedError if a loss is not finite, ValueError if the recipe does not fit the model or
+    the runtime.
     """
     configure_libraries(threads)
-    walk = Walk(cache, threads, progress, recipe.device)
+    if reason := refusal(prepared.runtime.name, recipe):
+        raise ValueError(reason)
+    walk = Walk(cache, threads, progress, recipe.device, prepared.runtime)
     recipe = recipe.canonical()
     model, tokens, storage = make_model(walk, prepared, recipe)
     artifact = artifact_stage(walk, model, recipe, storage, tokens, prepared.task.max_length).path
@@ -209,7 +215,7 @@ def run_recipe(
         latency=latency,
         noisy=noisy,
         stages=tuple(walk.times),
-        processor=processor_name(),
+        processor=processor_of(prepared.runtime.name, prepared.runtime.device),
         runtime=manifest.runtime,
         threads=prepared.runtime.threads,
         versions=library_versions(),
@@ -295,5 +301,6 @@ def time_artifact(
         threads=prepared.runtime.threads,
         rounds_b1=prepared.runtime.rounds_b1,
         rounds_b32=prepared.runtime.rounds_b32,
+        device=prepared.runtime.device,
         progress=progress,
     )

@@ -19,13 +19,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from lmopt.artifact import Manifest, hash_files, write_manifest
 from lmopt.config import Bits
-from lmopt.examples import pad_id
-from lmopt.models import load_classifier, load_tokenizer
+from lmopt.models import load_classifier
+from lmopt.packing import pack
 from lmopt.rounding import Format, quantize
 from lmopt.storage import Codebook, Plan, group_size, plan_storage
-from lmopt.zeros import measured_sparsity
 
 VERSION = 2
 MODEL_FILES = ("model.xml", "model.bin")
@@ -35,7 +33,7 @@ Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """input_ids and attention_mask, both (batch, length)"""
 
 
-class _Logits(nn.Module):
+class Logits(nn.Module):
     """The classifier as a function of its two inputs that returns the logits alone."""
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -57,7 +55,7 @@ def convert(model: PreTrainedModel) -> Any:
     shape = ov.PartialShape([-1, -1])
     with torch.inference_mode():
         converted = ov.convert_model(
-            _Logits(model),
+            Logits(model),
             example_input=example,
             input=[(name, shape, ov.Type.i64) for name in INPUTS],
         )
@@ -234,9 +232,6 @@ def build_artifact(
     import openvino as ov
 
     model = load_classifier(model_folder)
-    label_names = tuple(model.config.id2label[i] for i in range(model.config.num_labels))
-    model.config.save_pretrained(folder)
-    load_tokenizer(model_folder).save_pretrained(folder)
     plan = plan_storage(
         model,
         bits=bits,
@@ -264,19 +259,14 @@ def build_artifact(
     if bits < 16 or clusters is not None:  # 16 bits for the whole model are `save_model`'s work.
         store(converted, plan)
     ov.save_model(converted, folder / MODEL_FILES[0], compress_to_fp16=bits == 16 and not clusters)
-    size_bytes, digest = hash_files(folder, MODEL_FILES)
-    manifest = Manifest(
+    pack(
+        model,
+        model_folder,
+        max_length,
+        folder,
         runtime="openvino",
         bits=bits,
         precision="f32" if bits == 32 and not clusters else None,
         inputs=INPUTS,
-        max_length=max_length,
-        pad_id=pad_id(model),
-        label_names=label_names,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        sparsity=measured_sparsity(model),
         files=MODEL_FILES,
-        size_bytes=size_bytes,
-        hash=digest,
     )
-    write_manifest(folder, manifest)

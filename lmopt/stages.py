@@ -5,7 +5,6 @@ key depends on all that decides its content. What is done to a model is in `lmop
 """
 
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,20 +12,25 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt import data as datas
-from lmopt import measure, models, quantize, teacher, unlabelled
+from lmopt import measure, models, onnx_artifact, quantize, teacher, torch_artifact, unlabelled
 from lmopt.artifact import read_manifest
 from lmopt.cache import Build, Stage, content_hash, run_stage
-from lmopt.config import Recipe, TaskConfig, TeacherConfig
+from lmopt.config import Recipe, RuntimeConfig, RuntimeName, TaskConfig, TeacherConfig
 from lmopt.data import Data
-from lmopt.environment import processor_name
 from lmopt.examples import Examples
 from lmopt.measure import Progress
+from lmopt.runtime import Runtime, processor_of, runtime_versions
 from lmopt.sources import fingerprint, resolve
 from lmopt.training import pick_device, predict_logits
 
 LOGITS_VERSION = 1
 CALIBRATION_TEXTS = 128
 EXTRA_TEXT = {"unlabelled", "rechunk"}  # A stage of their own: no teacher is trained anew for them.
+RUNTIMES: dict[RuntimeName, Runtime] = {
+    "openvino": quantize,
+    "onnxruntime": onnx_artifact,
+    "torch": torch_artifact,
+}
 
 
 class StageTime(NamedTuple):
@@ -39,12 +43,16 @@ class StageTime(NamedTuple):
 
 @dataclass(frozen=True)
 class Walk:
-    """Where stages are kept and how they are run; `times` collects what each one cost."""
+    """Where stages are kept and how they are run; `times` collects what each one cost.
+
+    `device` is where models are trained, `runtime` makes and runs the artifacts.
+    """
 
     cache: Path
     threads: int
     progress: Progress | None = None
     device: str = "auto"
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     times: list[StageTime] = field(default_factory=list)
 
     def stage(
@@ -139,7 +147,8 @@ def logits_stage(
 ) -> Stage:
     """The teacher's logits of the training (or "unlabelled") split, once for all trials.
 
-    Without a GPU they come from the 16-bit `artifact`: its runtime takes half of torch's time.
+    Without a GPU they come from the 16-bit `artifact`: its runtime takes half of torch's time. They
+    depend on the artifact wherever they come from, so that all jobs of a sweep find the same ones.
     """
 
     def build(folder: Path, _: Path) -> None:
@@ -150,6 +159,7 @@ def logits_stage(
                 path,
                 [split],
                 threads=walk.threads,
+                device=walk.runtime.device,
                 stage="teacher_logits",
                 progress=walk.progress,
             )[split]
@@ -159,7 +169,9 @@ def logits_stage(
             logits = predict_logits(model, texts, device=walk.device, progress=walk.progress)
         np.save(folder / "logits.npy", logits)
 
-    return walk.stage("teacher_logits", build, LOGITS_VERSION, {}, [teacher.key, tokens.key])
+    parameters = {"artifact": read_manifest(artifact).hash} | runtime_versions(walk.runtime.name)
+    parents = [teacher.key, tokens.key]
+    return walk.stage("teacher_logits", build, LOGITS_VERSION, parameters, parents)
 
 
 def artifact_stage(
@@ -171,17 +183,21 @@ def artifact_stage(
     max_length: int,
 ) -> Stage:
     """The artifact of a saved classifier, its matrices stored as the recipe says."""
-    options = storage | recipe.model_dump(include={"activation_bits", "rounding"})
+    name = walk.runtime.name
+    maker = RUNTIMES[name]
+    options: dict[str, Any] = {"bits": recipe.bits}
+    if name == "openvino":
+        options = storage | recipe.model_dump(include={"activation_bits", "rounding"})
     looks_at_texts = recipe.activation_bits is not None or recipe.rounding != "nearest"
 
     def build(folder: Path, _: Path) -> None:
-        calibration = calibration_texts(tokens, model.path) if looks_at_texts else ()
-        quantize.build_artifact(model.path, max_length, folder, **options, calibration=calibration)
+        texts = calibration_texts(tokens, model.path) if looks_at_texts else []
+        looks = {"calibration": texts} if texts else {}
+        maker.build_artifact(model.path, max_length, folder, **(options | looks))
 
-    parameters = {"runtime": "openvino", "max_length": max_length} | options
-    parameters |= {name: version(name) for name in ("openvino", "nncf")}
+    parameters = {"runtime": name, "max_length": max_length} | options | runtime_versions(name)
     parents = [model.key, tokens.key] if looks_at_texts else [model.key]
-    return walk.stage("artifact", build, quantize.VERSION, parameters, parents)
+    return walk.stage("artifact", build, maker.VERSION, parameters, parents)
 
 
 def calibration_texts(tokens: Stage, model: Path) -> list[quantize.Batch]:
@@ -199,7 +215,12 @@ def evaluate_stage(walk: Walk, artifact: Path, tokens: Stage) -> dict[str, npt.N
         path = tokens.path / "tokens.npz"
         splits = ("validation", "test")
         arrays: dict[str, Any] = measure.evaluate(
-            artifact, path, splits, threads=walk.threads, progress=walk.progress
+            artifact,
+            path,
+            splits,
+            threads=walk.threads,
+            device=walk.runtime.device,
+            progress=walk.progress,
         )
         np.savez(folder / "logits.npz", **arrays)
 
@@ -207,9 +228,8 @@ def evaluate_stage(walk: Walk, artifact: Path, tokens: Stage) -> dict[str, npt.N
     parameters = {
         "artifact": manifest.hash,
         "precision": manifest.precision,
-        "processor": processor_name(),
-        "openvino": version("openvino"),
-    }
+        "processor": processor_of(walk.runtime.name, walk.runtime.device),
+    } | runtime_versions(walk.runtime.name)
     stage = walk.stage("evaluate", build, measure.VERSION, parameters, [tokens.key])
     with np.load(stage.path / "logits.npz") as arrays:
         return dict(arrays)
