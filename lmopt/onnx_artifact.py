@@ -148,7 +148,8 @@ def _packed(values: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
     if bits == 8:
         return values
     values = np.pad(values, ((0, 0), (0, values.shape[1] % 2)))
-    return values[:, ::2] | (values[:, 1::2] << 4)
+    packed: npt.NDArray[np.uint8] = values[:, ::2] | (values[:, 1::2] << 4)
+    return packed
 
 
 def block_size(width: int) -> int:
@@ -203,7 +204,7 @@ def quantize_products_by_block(proto: Any) -> None:
 
 
 def store_half(proto: Any, *, min_rank: int) -> None:
-    """Store floats of at least so many dimensions in 16 bits; the graph computes in 32 as before."""
+    """Store floats of so many dimensions or more in 16 bits; the graph computes in 32 as before."""
     from onnx import TensorProto, helper, numpy_helper
 
     floats = [t for t in proto.graph.initializer if t.data_type == TensorProto.FLOAT]
