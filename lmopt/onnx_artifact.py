@@ -21,7 +21,7 @@ from lmopt.models import load_classifier
 from lmopt.packing import pack
 from lmopt.quantize import INPUTS, Logits
 
-VERSION = 1
+VERSION = 2
 # Weights beside the graph: one file would end at protobuf's 2 GB.
 MODEL_FILES = ("model.onnx", "model.onnx.data")
 OPSET = 20  # The first with Gelu and the last that this exporter knows.

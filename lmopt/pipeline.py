@@ -103,8 +103,9 @@ class Outcome:
     """One trial, measured on its saved artifact.
 
     `logits` (n, classes) are of the splits "validation" and "test"; `sparsity` is the share of
-    zeros among all parameters before quantization; `latency` holds raw samples in milliseconds of
-    "baseline", "baseline16" and "trial"; `noisy`: the baseline's own timings scattered.
+    zeros among all parameters before quantization, `macs` the multiply-accumulates for the longest
+    text; `latency` holds raw samples in milliseconds of "baseline", "baseline16" and "trial";
+    `noisy`: the baseline's own timings scattered.
     """
 
     artifact: Path
@@ -113,6 +114,8 @@ class Outcome:
     folder_bytes: int
     parameters: int
     sparsity: float
+    macs: int
+    transfer_bytes: int
     logits: dict[str, npt.NDArray[np.float32]]
     latency: Latency
     noisy: bool
@@ -211,6 +214,8 @@ def run_recipe(
         folder_bytes=folder_bytes(artifact),
         parameters=manifest.parameters,
         sparsity=manifest.sparsity,
+        macs=manifest.macs,
+        transfer_bytes=manifest.transfer_bytes,
         logits=logits,
         latency=latency,
         noisy=noisy,

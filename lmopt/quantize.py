@@ -25,7 +25,7 @@ from lmopt.packing import pack
 from lmopt.rounding import Format, quantize
 from lmopt.storage import Codebook, Plan, group_size, plan_storage
 
-VERSION = 2
+VERSION = 3
 MODEL_FILES = ("model.xml", "model.bin")
 INPUTS = ("input_ids", "attention_mask")
 

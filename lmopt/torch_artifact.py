@@ -8,7 +8,7 @@ from lmopt.config import Bits
 from lmopt.models import load_classifier
 from lmopt.packing import pack
 
-VERSION = 1
+VERSION = 2
 MODEL_FILES = ("config.json", "model.safetensors")  # The configuration is the model's graph here.
 
 
