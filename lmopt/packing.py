@@ -51,6 +51,7 @@ def pack(
 @torch.inference_mode()
 def count_macs(model: PreTrainedModel, length: int) -> int:
     """Multiply-accumulates of all matrix products for one text of `length` tokens."""
+    model.set_attn_implementation("eager")  # The counter does not see into the fused one.
     ids = torch.full((1, length), pad_id(model))
     with FlopCounterMode(display=False) as counter:
         model(input_ids=ids, attention_mask=torch.ones_like(ids))
