@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt.data import Tokens
-from lmopt.embeddings import trim_embeddings
+from lmopt.embeddings import factorize_embeddings, trim_embeddings, word_table
 from lmopt.student import load_classifier, load_tokenizer, save_model
 
 VERSION = 1
@@ -162,3 +162,14 @@ def trim_vocabulary(model_folder: Path, train_tokens: Tokens, min_count: int, fo
     kept = kept_ids(tokenizer, train_tokens, min_count)
     trim_embeddings(model, kept)
     save_model(model, trim_tokenizer(tokenizer, kept), folder)
+
+
+def factorize_vocabulary(model_folder: Path, train_tokens: Tokens, rank: int, folder: Path) -> None:
+    """Factorise a saved classifier's word embeddings and save it into `folder`.
+
+    Each token counts as often as the training text, read by the model's own tokenizer, has it.
+    """
+    model = load_classifier(model_folder)
+    rows = word_table(model).num_embeddings
+    factorize_embeddings(model, rank, np.bincount(train_tokens.ids, minlength=rows))
+    save_model(model, load_tokenizer(model_folder), folder)
