@@ -208,8 +208,6 @@ def _select(rows: Rows, indices: Sequence[int]) -> Rows:
 
 def _check(content: dict[str, Any], task: TaskConfig) -> None:
     names = content["label_names"]
-    if len(names) < 2:
-        raise ValueError(f"{task.dataset} has one class ({names[0]!r}): at least 2 are needed")
     train = set(content["train"]["labels"])
     for name in SPLITS:
         if not content[name]["texts"]:
@@ -218,6 +216,9 @@ def _check(content: dict[str, Any], task: TaskConfig) -> None:
         if unseen:
             labels = ", ".join(repr(names[i]) for i in sorted(unseen))
             raise ValueError(f"class {labels} is in {name} but not in train ({task.dataset})")
+    if len(train) < 2:  # Though a dataset may name more.
+        only = names[train.pop()]
+        raise ValueError(f"{task.dataset} has one class ({only!r}): at least 2 are needed")
 
 
 def tokenize(tokenizer: Any, texts: list[str], max_length: int) -> Tokens:

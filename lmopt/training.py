@@ -106,6 +106,8 @@ def train_classifier(
             module.requires_grad_(not settings.freeze_embeddings)
         if isinstance(module, torch.nn.Dropout) and settings.dropout is not None:
             module.p = settings.dropout
+    # Factorised ones are more than a table.
+    model.get_input_embeddings().requires_grad_(not settings.freeze_embeddings)
     arguments = TrainingArguments(
         output_dir=str(scratch),
         num_train_epochs=settings.epochs,

@@ -178,11 +178,11 @@ def trim_vocabulary(
 
 
 def factorize_vocabulary(model_folder: Path, train_tokens: Tokens, rank: int, folder: Path) -> None:
-    """Factorise the word embeddings of a saved classifier and save it into `folder`.
+    """Factorise a saved classifier's word embeddings and save it into `folder`.
 
-    Rows count by the number of times that `train_tokens` have their token, and once more.
+    Each token counts as often as the training text, read by the model's own tokenizer, has it.
     """
     model = load_classifier(model_folder)
     rows = word_table(model).num_embeddings
-    factorize_embeddings(model, rank, 1 + np.bincount(train_tokens.ids, minlength=rows))
+    factorize_embeddings(model, rank, np.bincount(train_tokens.ids, minlength=rows))
     save_model(model, load_tokenizer(model_folder), folder)
