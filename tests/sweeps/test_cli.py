@@ -162,8 +162,8 @@ def test_status_of_a_fresh_run(run: Run) -> None:
 def test_dry_run_prints_the_scripts_and_leaves_nothing(sweep_file: Path, tmp_path: Path) -> None:
     done = lmopt("submit", sweep_file, "--on", "cpu_cluster", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    names = re.findall(r"#SBATCH --job-name=lmopt-small-(\w+)", done.stdout)
-    assert names == ["prepare", "worker", "finalize", "measure"]
+    names = re.findall(r"#SBATCH --job-name=lmopt-small-([\w-]+)", done.stdout)
+    assert names == ["prepare", "worker", "finalize", "guard-finalize", "measure"]
     assert "#SBATCH --constraint=icelake" in done.stdout
     cost = done.stdout.splitlines()[-1]
     assert cost.startswith("### projected cost: about ")
