@@ -61,7 +61,7 @@ def wanda_mask(weight: torch.Tensor, norm: torch.Tensor, sparsity: float) -> tor
     return ~smallest(weight.detach().abs() * norm, sparsity)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def input_norms(
     model: PreTrainedModel,
     matrices: Sequence[nn.Linear],

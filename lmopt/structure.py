@@ -6,7 +6,7 @@ matrices; the small model trains on with the same loss.
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -108,13 +108,7 @@ def narrow(
 
     steps = optimizer_steps(len(examples.labels), settings)
     if steps > 0:
-        count = on_schedule(model, steps, UPDATES, update)
-
-        def after_step() -> None:
-            for each in gates.values():
-                each.collect()
-            count()
-
+        after_step = _after_step(list(gates.values()), on_schedule(model, steps, UPDATES, update))
         train_classifier(
             model,
             examples,
@@ -135,6 +129,17 @@ def narrow(
         for units, kept in zip(each.units, each.remove(), strict=True):
             keep_units(units, kept)
         record_units(model, kind)
+
+
+def _after_step(gates: Sequence[Gates], count: Callable[[], None]) -> Callable[[], None]:
+    """Collect the step's scores, then count it."""
+
+    def after_step() -> None:
+        for each in gates:
+            each.collect()
+        count()
+
+    return after_step
 
 
 def prune_structure(

@@ -9,8 +9,9 @@ from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification
 
 from lmopt.families import Kind, find_units, keep_units
 from lmopt.models import load_classifier
+from lmopt.quantize import convert
 from lmopt.shape import record_units
-from tests.lmopt.small_families import HEAD, OPTIONS, logits, saved, tiny
+from tests.lmopt.small_families import HEAD, OPTIONS, batch, logits, saved, tiny
 
 KINDS: tuple[Kind, ...] = ("ffn", "heads")
 
@@ -57,6 +58,19 @@ def test_removed_units_are_zeros_and_the_model_reloads(
     assert sum(p.numel() for p in reloaded.parameters()) < sum(
         p.numel() for p in dense.parameters()
     )
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "albert", "mpnet"])
+def test_the_artifact_is_the_small_model(family: str, tmp_path: Path) -> None:
+    import openvino as ov
+
+    _, small = zeroed_and_removed(tiny(family), KINDS)
+    expected = logits(small)
+    converted = convert(load_classifier(saved(small, tmp_path)))
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = ov.Core().compile_model(converted, "CPU", options)
+    found = compiled({name: tensor.numpy() for name, tensor in batch().items()})[0]
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", OPTIONS)
