@@ -5,6 +5,7 @@ has six trials, its timings few rounds, and a cluster profile means this machine
 """
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -30,7 +31,7 @@ if [ "$1" = dashboard ]; then exec "{python}" -m tests.docs.until_seen "$@"; fi
 exec "{python}" -P -m sweeps.cli "$@"
 """,
     "python": 'exec "{python}" "$@"\n',
-    "make": 'exec /usr/bin/env -S make --dry-run -C "{root}" "$@"\n',
+    "make": 'exec "{make}" --dry-run -C "{root}" "$@"\n',
 }
 
 
@@ -74,9 +75,10 @@ def new_user(folder: Path, temporary: Path) -> User:
     """Return a user with an empty folder; `temporary` has a short path: sockets lie there."""
     programs = temporary / "bin"
     programs.mkdir(exist_ok=True)
+    places = {"python": sys.executable, "make": shutil.which("make") or "/usr/bin/make", "root": ROOT}
     for name, text in PROGRAMS.items():
         path = programs / name
-        path.write_text("#!/bin/sh\n" + text.format(python=sys.executable, root=ROOT))
+        path.write_text("#!/bin/sh\n" + text.format(**places))
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     (folder / "slurm").symlink_to(ROOT / "slurm")
     (folder / "sweeps").symlink_to(ROOT / "sweeps")
