@@ -75,7 +75,8 @@ def new_user(folder: Path, temporary: Path) -> User:
     """Return a user with an empty folder; `temporary` has a short path: sockets lie there."""
     programs = temporary / "bin"
     programs.mkdir(exist_ok=True)
-    places = {"python": sys.executable, "make": shutil.which("make") or "/usr/bin/make", "root": ROOT}
+    make = shutil.which("make") or "/usr/bin/make"  # not the one that is made here
+    places = {"python": sys.executable, "make": make, "root": ROOT}
     for name, text in PROGRAMS.items():
         path = programs / name
         path.write_text("#!/bin/sh\n" + text.format(**places))
