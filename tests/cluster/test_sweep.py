@@ -79,10 +79,11 @@ def check_core_hours(jobs: list[str], run_dir: Path, core_hours: float) -> None:
     used = job_accounting(jobs, run.jobs)
     wait_for(lambda: sacct_core_hours(list(used)) is not None, about=run_dir)
     by_slurm = sacct_core_hours(list(used))
-    # A job starts with Python for itself, with its shell for Slurm, and ends before Python does.
-    margin = len(used) * 4 * PATIENCE / 3600
     assert by_slurm is not None
-    assert by_slurm - margin < core_hours < by_slurm + len(used) / 3600
+    # A job starts with Python for itself, with its shell for Slurm, and ends before Python does:
+    # it never knows of more, and of less by seconds (on a starved machine by many).
+    assert core_hours < by_slurm + len(used) / 3600
+    assert core_hours > 0.75 * by_slurm - len(used) * 4 / 3600
 
 
 def test_one_sweep_survives_what_a_cluster_does(cluster: Cluster, workspace: Workspace) -> None:
