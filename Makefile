@@ -32,9 +32,11 @@ demo: $(VENV)/.demo
 	  $(BIN)/lmopt submit sweeps/configs/bbc_minilm.yaml --on local --wait --run-dir $(RUN_DIR); \
 	fi
 
-# Lint, types, the import rule, then all tests; the cluster tests bring up a private Slurm.
+# Lint, types, the import rule, then all tests; the cluster tests bring up a private Slurm, and
+# the dashboard is looked at in Chromium: as root on Debian or Ubuntu both are installed first.
 test: $(VENV)/.test check
 	@$(BIN)/python -m slurm.devcluster install || true
+	@$(BIN)/python -m tests.browser || true
 	$(BIN)/python -m pytest
 
 # Random faults on a private Slurm while small sweeps run: make chaos MINUTES=60 SEED=7

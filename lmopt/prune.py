@@ -14,9 +14,11 @@ from transformers import PreTrainedModel
 
 from lmopt.calibration import calibration_batches
 from lmopt.distill import distillation_loss
+from lmopt.examples import Examples
+from lmopt.models import load_classifier, load_tokenizer, save_model
 from lmopt.schedule import cubic, on_schedule, optimizer_steps
-from lmopt.student import encoder_layers, load_classifier, load_tokenizer, save_model
-from lmopt.training import Examples, Progress, TrainingSettings, pick_device, train_classifier
+from lmopt.training import Progress, TrainingSettings, pick_device, train_classifier
+from lmopt.zeros import prunable_matrices
 
 VERSION = 2
 UPDATES = 16  # How often a gradual schedule prunes more.
@@ -24,16 +26,6 @@ SCHEDULE_SHARE = 2 / 3  # Of the recovery; then the mask stands and the rest ada
 
 SparsityCriterion = Literal["magnitude", "global_magnitude", "wanda"]
 SparsitySchedule = Literal["one_shot", "cubic"]
-
-
-def prunable_matrices(model: PreTrainedModel) -> list[nn.Linear]:
-    """Matrices of the encoder layers; of layers that share theirs (ALBERT), each once.
-
-    A threshold over the whole model empties the pooler at high sparsity, and the model with it.
-    """
-    groups = getattr(getattr(model.base_model, "encoder", None), "albert_layer_groups", None)
-    stack = encoder_layers(model) if groups is None else groups
-    return [module for module in stack.modules() if isinstance(module, nn.Linear)]
 
 
 def smallest(score: torch.Tensor, share: float) -> torch.Tensor:
@@ -126,12 +118,6 @@ def hold_masks(matrices: Sequence[nn.Linear]) -> None:
     """Zero the masked weights again, after an optimizer step moved them."""
     for matrix in matrices:
         matrix.weight.mul_(matrix.get_buffer("weight_mask"))
-
-
-def measured_sparsity(model: PreTrainedModel) -> float:
-    """Share of exact zeros among all parameters of the model."""
-    zeros = sum(int((parameter == 0).sum()) for parameter in model.parameters())
-    return float(zeros / sum(parameter.numel() for parameter in model.parameters()))
 
 
 def prune(

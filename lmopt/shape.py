@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from lmopt.embeddings import add_factorization
 from lmopt.families import Kind, find_units, keep_units
 
 SHAPE = "lmopt_shape"
@@ -25,6 +26,8 @@ def reshape(model: PreTrainedModel, shape: Mapping[str, Any]) -> None:
             resize_units(model, "ffn", value)
         elif key == "heads":
             resize_units(model, "heads", value)
+        elif key == "embedding_rank":
+            add_factorization(model, value)
         else:
             raise ValueError(f"{SHAPE} has an entry {key!r} that this version of lmopt cannot read")
 
@@ -65,11 +68,16 @@ def record_units(model: PreTrainedModel, kind: Kind) -> None:
     Equal FFN widths go where transformers itself reads them, so that the model loads anywhere.
     """
     counts = [units.count for units in find_units(model, kind)]
-    field = "hidden_dim" if model.config.model_type == "distilbert" else "intermediate_size"
+    field = ffn_field(model.config)
     if kind == "ffn" and len(set(counts)) == 1:
         setattr(model.config, field, counts[0])
     original = getattr(model.config, "num_attention_heads" if kind == "heads" else field)
     record_shape(model.config, **{kind: None if set(counts) == {original} else counts})
+
+
+def ffn_field(config: Any) -> str:
+    """The name of a configuration's number of FFN neurons."""
+    return "hidden_dim" if config.model_type == "distilbert" else "intermediate_size"
 
 
 def select_layers(config: Any, count: int, indices: Sequence[int]) -> None:

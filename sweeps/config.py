@@ -18,7 +18,15 @@ from pydantic import (
     model_validator,
 )
 
-from lmopt.config import Recipe, RuntimeConfig, StudentConfig, TaskConfig, TeacherConfig
+from lmopt.capability import RUNTIME_BITS, refusal
+from lmopt.config import (
+    Recipe,
+    RuntimeConfig,
+    RuntimeName,
+    StudentConfig,
+    TaskConfig,
+    TeacherConfig,
+)
 from sweeps.space import Categorical, Distribution, Float, Int, probes
 
 Direction = Literal["maximize", "minimize"]
@@ -172,13 +180,14 @@ class SweepConfig(_Strict):
                 )
 
     def _check_values(self) -> None:
-        base = _recipe("recipe", self.recipe)
+        runtime = self.runtime.name
+        base = _recipe("recipe", self.recipe, runtime)
         for name, distribution in self.search.items():
             for value in probes(distribution):
-                _recipe("search", {**base.model_dump(), name: value})
+                _recipe("search", {**base.model_dump(), name: value}, runtime)
         for name, overrides in (self.reference_points or {}).items():
             _known(f"reference_points.{name}", overrides, Recipe.model_fields)
-            _recipe(f"reference_points.{name}", {**base.model_dump(), **overrides})
+            _recipe(f"reference_points.{name}", {**base.model_dump(), **overrides}, runtime)
 
     def make_recipe(self, params: Mapping[str, Any]) -> Recipe:
         """Return the recipe of a point of the space."""
@@ -215,7 +224,8 @@ def default_reference_points(sweep: SweepConfig) -> dict[str, dict[str, Any]]:
     points["distillation"] = distillation
     # The study prunes at one sparsity and quantizes to one width: the usual ones stand for them.
     points["pruning"] = {**untouched, "sparsity": 0.5, "alpha": 0.0}
-    points["quantization"] = {**untouched, "bits": 8}
+    bits = 8 if 8 in RUNTIME_BITS[sweep.runtime.name] else 16
+    points["quantization"] = {**untouched, "bits": bits}
     return points
 
 
@@ -282,11 +292,14 @@ def _known(
             raise ValueError(f"unknown key {where}.{name}{_suggest(name, list(known))}")
 
 
-def _recipe(where: str, values: Mapping[str, Any]) -> Recipe:
+def _recipe(where: str, values: Mapping[str, Any], runtime: RuntimeName) -> Recipe:
     try:
-        return Recipe(**values)
+        recipe = Recipe(**values)
     except ValidationError as error:
         raise ValueError("; ".join(f"{where}.{line}" for line in explain(error, Recipe))) from None
+    if reason := refusal(runtime, recipe):
+        raise ValueError(f"{where}.{reason}")
+    return recipe
 
 
 def _suggest(name: str, known: list[str]) -> str:

@@ -1,7 +1,6 @@
 """What the jobs of a sweep do: prepare once, then run trials in every worker."""
 
 import logging
-import sys
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +10,12 @@ from lmopt.config import Recipe
 from lmopt.linear import linear_baseline
 from lmopt.pipeline import Prepared, prepare, run_recipe
 from lmopt.training import DivergedError
-from slurm.jobs import Job, current_job
+from slurm.jobs import Job
 from slurm.profile import JobResources
 from sweeps import claims, row
 from sweeps.attempts import next_attempt
 from sweeps.claims import Claim
+from sweeps.job import this_job, threads_of
 from sweeps.progress import ProgressFile
 from sweeps.reconcile import tell_row
 from sweeps.run import Run, open_run
@@ -56,20 +56,6 @@ def work(run_dir: str, index: int, resources: JobResources) -> None:
             done += 1
     finally:
         progress.close()
-
-
-def this_job() -> Job:
-    job = current_job()
-    assert job is not None, "job functions run inside a job"
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s"
-    )
-    return job
-
-
-def threads_of(job: Job) -> int:
-    """Return how many threads a job may use: not every cluster binds a job to its cores."""
-    return max(1, min(len(job.cores), job.cpus))
 
 
 def load_prepared(run: Run, threads: int, progress: ProgressFile | None = None) -> Prepared:

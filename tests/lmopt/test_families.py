@@ -8,9 +8,9 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification
 
 from lmopt.families import Kind, find_units, keep_units
+from lmopt.models import load_classifier
 from lmopt.quantize import convert
 from lmopt.shape import record_units
-from lmopt.student import load_classifier
 from tests.lmopt.small_families import HEAD, OPTIONS, batch, logits, saved, tiny
 
 KINDS: tuple[Kind, ...] = ("ffn", "heads")

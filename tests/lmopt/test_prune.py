@@ -10,18 +10,11 @@ from lmopt import prune as pruning
 from lmopt import training
 from lmopt.artifact import transfer_bytes
 from lmopt.data import Tokens, tokenize
-from lmopt.prune import (
-    global_masks,
-    input_norms,
-    magnitude_mask,
-    measured_sparsity,
-    prunable_matrices,
-    prune,
-    set_masks,
-    wanda_mask,
-)
-from lmopt.student import encoder_layers, load_classifier, load_tokenizer
-from lmopt.training import Examples, TrainingSettings
+from lmopt.examples import Examples
+from lmopt.models import encoder_layers, load_classifier, load_tokenizer
+from lmopt.prune import global_masks, input_norms, magnitude_mask, prune, set_masks, wanda_mask
+from lmopt.training import TrainingSettings
+from lmopt.zeros import measured_sparsity, prunable_matrices
 from tests.lmopt.small_families import tiny
 
 SETTINGS = TrainingSettings(epochs=1, learning_rate=1e-3, batch_size=16, device="cpu")

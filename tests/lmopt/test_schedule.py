@@ -5,9 +5,10 @@ import pytest
 
 from lmopt.data import tokenize
 from lmopt.distill import distillation_loss
+from lmopt.examples import Examples
+from lmopt.models import load_classifier, load_tokenizer
 from lmopt.schedule import cubic, on_schedule, optimizer_steps
-from lmopt.student import load_classifier, load_tokenizer
-from lmopt.training import Examples, TrainingSettings, train_classifier
+from lmopt.training import TrainingSettings, train_classifier
 
 
 def test_the_cubic_schedule_begins_at_nothing_and_ends_at_all() -> None:

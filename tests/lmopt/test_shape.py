@@ -7,8 +7,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from lmopt.families import find_units, keep_units
+from lmopt.models import load_classifier
 from lmopt.shape import record_shape, record_units, recorded_shape, reshape
-from lmopt.student import drop_layers, load_classifier
+from lmopt.student import drop_layers
 from tests.lmopt.small_families import logits, saved, tiny
 
 
@@ -56,7 +57,7 @@ def test_entries_are_kept_apart() -> None:
 
 def test_dropped_layers_take_their_entries_with_them(tmp_path: Path) -> None:
     model = narrowed("roberta", [8, 9, 10], [3, 2, 1])
-    drop_layers(model, 2)
+    drop_layers(model, [0, 2])
     assert recorded_shape(model.config) == {"ffn": [8, 10], "heads": [3, 1]}
     reloaded = load_classifier(saved(model, tmp_path))
     torch.testing.assert_close(logits(reloaded), logits(model))

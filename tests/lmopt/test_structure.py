@@ -9,11 +9,12 @@ import torch
 
 from lmopt import structure, training
 from lmopt.data import tokenize
+from lmopt.examples import Examples
 from lmopt.families import find_units
+from lmopt.models import load_classifier, load_tokenizer
 from lmopt.shape import recorded_shape
 from lmopt.structure import block_size, choose_units, prune_structure, split_examples
-from lmopt.student import load_classifier, load_tokenizer
-from lmopt.training import Examples, TrainingSettings
+from lmopt.training import TrainingSettings
 from tests.lmopt.small_families import tiny
 
 SETTINGS = TrainingSettings(epochs=1, learning_rate=1e-3, batch_size=16, device="cpu")
