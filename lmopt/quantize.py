@@ -29,7 +29,7 @@ MODEL_FILES = ("model.xml", "model.bin")
 INPUTS = ("input_ids", "attention_mask")
 
 
-class _Logits(nn.Module):
+class Logits(nn.Module):
     """The classifier as a function of its two inputs that returns the logits alone."""
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -51,7 +51,7 @@ def convert(model: PreTrainedModel) -> Any:
     shape = ov.PartialShape([-1, -1])
     with torch.inference_mode():
         converted = ov.convert_model(
-            _Logits(model),
+            Logits(model),
             example_input=example,
             input=[(name, shape, ov.Type.i64) for name in INPUTS],
         )

@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import optuna
 import pandas as pd
@@ -18,6 +17,7 @@ from slurm.jobs import JobState, job_states
 from slurm.profile import JobResources
 from slurm.submit import SubmissionError
 from sweeps import reconcile, row
+from sweeps.keep import prune_artifacts
 from sweeps.launch import (
     LAUNCH_TIMEOUT_S,
     Round,
@@ -167,6 +167,7 @@ def finish(run: Run, *, threads: int, complete: bool = True) -> None:
         write_report(run)
     if complete:
         write_json(run.path / "finished.json", {"trials": run.trials})
+    prune_artifacts(run)
 
 
 def time_front(run: Run, rows: pd.DataFrame, *, threads: int) -> None:
@@ -180,10 +181,12 @@ def time_front(run: Run, rows: pd.DataFrame, *, threads: int) -> None:
     if wanted.empty:
         return
     from lmopt.pipeline import time_artifact
+    from sweeps.remake import artifact_of
 
     prepared = load_prepared(run, threads)
     for values in wanted.to_dict("records"):
-        samples, noisy = time_artifact(prepared, Path(values["artifact_path"]), cache=run.cache)
+        artifact = artifact_of(run, prepared, {str(k): v for k, v in values.items()})
+        samples, noisy = time_artifact(prepared, artifact, cache=run.cache)
         overlay: row.Row = {
             "trial": int(values["trial"]),
             "attempt": int(values["attempt"]),
