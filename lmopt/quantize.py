@@ -11,6 +11,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import torch
 from torch import nn
@@ -22,7 +23,7 @@ from lmopt.prune import measured_sparsity
 from lmopt.student import load_classifier, load_tokenizer
 from lmopt.training import pad_id
 
-VERSION = 1
+VERSION = 2
 MAX_GROUP_SIZE = 64
 MIN_GROUP_SIZE = 8  # A 16-bit scale for fewer weights costs more than it gives.
 MODEL_FILES = ("model.xml", "model.bin")
@@ -100,6 +101,35 @@ def compress(model: Any, bits: Bits, group: int) -> Any:
         return nncf.compress_weights(model, mode=modes[bits], **options)
 
 
+def name_layers(model: Any) -> None:
+    """Name the layers of an `openvino.Model` by their place, in place.
+
+    Its own names count the models that this process converted before: the same weights would have
+    another hash, and another size, in every trial.
+    """
+    model.set_friendly_name("model")
+    for number, layer in enumerate(model.get_ordered_ops()):
+        if layer.get_type_name() != "Parameter":
+            layer.set_friendly_name(f"{layer.get_type_name()}_{number}")
+
+
+def clear_padding(folder: Path) -> None:
+    """Zero the unused half byte behind an odd number of 4-bit values: it holds whatever was there.
+
+    Source: OpenVINO, supported types: u4, i4 and nf4 fill a byte from its lower half.
+    """
+    xml, weights = (folder / name for name in MODEL_FILES)
+    with weights.open("r+b") as file:
+        for constant in ElementTree.parse(xml).iter("data"):
+            shape = [int(size) for size in constant.get("shape", "").split(",") if size.strip("?. ")]
+            if constant.get("element_type") in ("u4", "i4", "nf4") and math.prod(shape) % 2:
+                last = int(constant.attrib["offset"]) + int(constant.attrib["size"]) - 1
+                file.seek(last)
+                byte = file.read(1)[0]
+                file.seek(last)
+                file.write(bytes([byte & 0x0F]))
+
+
 def build_artifact(model_folder: Path, bits: Bits, max_length: int, folder: Path) -> None:
     """Write the artifact of a saved classifier at `bits` into `folder`."""
     import openvino as ov
@@ -111,7 +141,9 @@ def build_artifact(model_folder: Path, bits: Bits, max_length: int, folder: Path
     converted = convert(model)
     if bits < 16:
         converted = compress(converted, bits, group_size(weight_widths(model)))
+    name_layers(converted)
     ov.save_model(converted, folder / MODEL_FILES[0], compress_to_fp16=bits == 16)
+    clear_padding(folder)
     size_bytes, digest = hash_files(folder, MODEL_FILES)
     manifest = Manifest(
         runtime="openvino",

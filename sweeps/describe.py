@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.results import final_attempts
 from analysis.schema import BATCHES
+from analysis.selection import candidates
 from lmopt.card import (
     Measurement,
     bullets,
@@ -196,7 +197,7 @@ def _data_text(run: Run, prepared: Prepared) -> str:
 
 
 def _limits_text(run: Run, rows: pd.DataFrame, row: Row) -> str:
-    tried = int(final_attempts(rows)["state"].eq("COMPLETE").sum())
+    tried = len(candidates(rows))
     said = [
         f"made for these labels, this kind of text and up to {run.sweep.task.max_length} tokens; "
         "nothing was measured outside of that",

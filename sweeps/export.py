@@ -177,8 +177,8 @@ def print_result(result: Result, console: Console) -> None:
 
 def _put_in_place(folder: Path, dest: Path) -> None:
     """Flush every file, then rename."""
-    folder.chmod(0o755)  # mkdtemp makes it 0700
     for path in [*folder.rglob("*"), folder]:
+        path.chmod(0o755 if path.is_dir() else 0o644)  # mkdtemp and safetensors keep out others
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

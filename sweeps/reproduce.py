@@ -73,7 +73,8 @@ def reproduce_trial(
         outcome = run_recipe(
             prepared, recipe, cache=Path(folder), threads=threads, progress=progress
         )
-    now = measured(prepared, outcome) | {"git_commit": _commit(), "training_threads": threads}
+        now = measured(prepared, outcome)
+    now |= {"git_commit": _commit(), "training_threads": threads}
     return compare(row, now, from_scratch=from_scratch)
 
 
