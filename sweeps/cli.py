@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sweeps import take_home
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -227,6 +229,9 @@ def schema() -> None:
     from sweeps.config import SweepConfig
 
     _print_json(SweepConfig.model_json_schema())
+
+
+take_home.add_commands(app)
 
 
 def _after_submit(run: "Run", wait: bool) -> None:

@@ -96,6 +96,11 @@ class Resources(_Strict):
     """How wide the sweep runs; what one job asks for is in the cluster profile."""
 
     workers: int = Field(default=2, ge=1, description="Workers at once, at most.")
+    spare_disk_gb: float = Field(
+        default=20.0,
+        ge=0,
+        description="Trained models that no kept artifact needs, at most; the oldest go first.",
+    )
 
 
 # Editors complete the fields of a recipe wherever some of them may be given.

@@ -16,6 +16,7 @@ from slurm.submit import SubmissionError
 from sweeps import reconcile
 from sweeps.front import measures_apart, time_front, untimed, why_not_measured
 from sweeps.job import this_job
+from sweeps.keep import prune_artifacts
 from sweeps.launch import launch, launch_guard, launch_measure, take_back
 from sweeps.patience import submit_patiently
 from sweeps.reconcile import Orphan
@@ -184,3 +185,4 @@ def finish(run: Run, job: Job, *, complete: bool = True) -> None:
         write_report(run)
     if complete:
         write_json(run.path / "finished.json", {"trials": run.trials})
+    prune_artifacts(run)
