@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.display import display_of, format_value
 from analysis.results import final_attempts
 from analysis.schema import BATCHES
-from analysis.selection import best_combination, candidates, front_rows
+from analysis.selection import best_combination, candidates, front_rows, is_timed, processors
 
 BEST = "best combination"
 NOTE = (
@@ -20,7 +20,7 @@ NOTE = (
 )
 _ERRORS = {"accuracy_test": "accuracy_test_se", "accuracy_drop_test": "accuracy_drop_test_se"}
 _SPEEDS = [f"speedup_{batch}{end}" for batch in BATCHES for end in ("", "_low", "_high", "_vs_16")]
-_NUMBERS = [
+NUMBERS = [
     *("size_bytes", "size_share", "accuracy_validation"),
     *(name for pair in _ERRORS.items() for name in pair),
     *_SPEEDS,
@@ -28,6 +28,7 @@ _NUMBERS = [
 _SHOWN = {  # column -> header; the others are for machines
     "method": "method",
     "trial": "trial",
+    "processor": "processor",
     "size_bytes": "MB",
     "size_share": "size",
     "accuracy_test": "accuracy, %",
@@ -59,8 +60,8 @@ def method_table(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFr
         "best": best.assign(method=BEST, error=f"trial {_trial(best)}: {rule}"),
     }
     table = pd.concat([part for part in parts.values() if len(part)] or [references])
-    table = _with_share(table, rows).rename(columns={"error": "note"})
-    return table[["method", "trial", *_NUMBERS, "note"]].reset_index(drop=True)
+    table = with_share(table, rows).rename(columns={"error": "note"})
+    return table[["method", "trial", *NUMBERS, "note"]].reset_index(drop=True)
 
 
 def front_table(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
@@ -68,11 +69,12 @@ def front_table(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFra
 
     Its objectives are columns too, whichever they are.
     """
-    front = _with_share(front_rows(rows, objectives), rows)
+    front = with_share(front_rows(rows, objectives), rows)
     params = [
         name for name in front if str(name).startswith("param_") and front[name].notna().any()
     ]
-    names = dict.fromkeys(["trial", "method", *params, *_NUMBERS, *objectives])
+    where = ["processor"] if is_timed(objectives) and len(processors(rows)) > 1 else []
+    names = dict.fromkeys(["trial", "method", *where, *params, *NUMBERS, *objectives])
     return front[list(names)].reset_index(drop=True)
 
 
@@ -95,11 +97,15 @@ def _cell(name: str, row: Mapping[str, object]) -> str:
     return text.removesuffix(" %") if name == "accuracy_test" else text
 
 
-def _with_share(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def with_share(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The table with `size_share`: bytes over the baseline's, as weighed beside each, else here."""
     models = candidates(rows)
     baseline = models.loc[models["method"].eq("baseline"), "size_bytes"]
     size = float(baseline.iloc[0]) if len(baseline) else float("nan")
-    return table.assign(size_share=table["size_bytes"].astype("Float64") / size)
+    share = table["size_bytes"].astype("Float64").astype(float) / size
+    if not len(baseline) and "size_ratio" in table:
+        share = 1 / table["size_ratio"].astype("Float64").astype(float)
+    return table.assign(size_share=share)
 
 
 def _trial(best: pd.DataFrame) -> object:

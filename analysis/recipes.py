@@ -1,0 +1,90 @@
+"""Which methods a row's recipe uses, and at which settings: read from `recipe_json` alone.
+
+A recipe's field that is absent or at its default means "not done", so rows of older versions and
+of other sweeps read the same way.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+Recipe = Mapping[str, Any]
+# Method -> the fields that decide its size and speed, with what "no compression" is. Training
+# settings (temperature, epochs, ...) decide quality only.
+METHODS: Mapping[str, Recipe] = {
+    "distillation": {"base": "teacher", "layers": None, "layer_choice": None},
+    "vocabulary": {"vocabulary_min_count": None},
+    "factorization": {"embedding_rank": None},
+    "structured pruning": {"ffn_keep": 1.0, "heads_keep": 1.0},
+    "unstructured pruning": {"sparsity": 0.0},
+    "clustering": {"clusters": None, "embedding_clusters": None},
+    "quantization": {"bits": 32, "embedding_bits": None, "activation_bits": None},
+}
+_NAMES = {"layers": "layers", "ffn_keep": "FFN", "heads_keep": "heads", "embedding_rank": "rank"}
+_WHICH_ONLY = {"layer_choice"}  # says which, not how much: equal in size and speed
+
+
+def recipe_of(row: Mapping[str, Any] | pd.Series) -> dict[str, Any]:
+    """The row's recipe; its searched parameters where it has no recipe; empty where neither."""
+    text = row.get("recipe_json")
+    if isinstance(text, str):
+        return dict(json.loads(text))
+    prefix = "param_"
+    return {
+        str(name).removeprefix(prefix): value
+        for name, value in row.items()
+        if str(name).startswith(prefix) and not pd.isna(value)
+    }
+
+
+def method_settings(recipe: Recipe) -> dict[str, str]:
+    """The methods that a recipe uses, in their order, each with its settings as text.
+
+    >>> method_settings({"layers": 2, "epochs": 1, "bits": 4})
+    {'distillation': '2 layers', 'quantization': '4 bits'}
+    """
+    used = {}
+    for method, defaults in METHODS.items():
+        changed = {
+            field: recipe[field]
+            for field, default in defaults.items()
+            if recipe.get(field) is not None and recipe[field] != default
+        }
+        changed = {k: v for k, v in changed.items() if k not in _WHICH_ONLY}
+        if changed or (method == "distillation" and (recipe.get("epochs") or 0) > 0):
+            used[method] = ", ".join(_setting(k, v) for k, v in changed.items()) or "all layers"
+    return used
+
+
+def _setting(field: str, value: Any) -> str:
+    number = f"{value:g}" if isinstance(value, int | float) else str(value)
+    if field == "base":
+        return f"from a {number}"
+    if field in ("bits", "clusters"):
+        return f"{number} {field}"
+    if field == "layers":
+        return {"0": "static", "1": "1 layer"}.get(number, f"{number} layers")
+    if field == "vocabulary_min_count":
+        return f"words seen {number}+ times"
+    return f"{_NAMES.get(field, field.replace('_', ' '))} {number}"
+
+
+def with_methods(models: pd.DataFrame) -> pd.DataFrame:
+    """The models with `recipe` (dict), `settings` (method -> text) and `methods` (a tuple)."""
+    recipes = [recipe_of(row) for row in models.to_dict("records")]
+    settings = [method_settings(recipe) for recipe in recipes]
+    columns = {
+        "recipe": recipes,
+        "settings": settings,
+        "methods": [tuple(used) for used in settings],
+    }
+    return models.assign(
+        **{name: pd.Series(values, models.index, dtype=object) for name, values in columns.items()}
+    )
+
+
+def describe(settings: Mapping[str, str]) -> str:
+    """All settings in one line; the untouched teacher by that name."""
+    return ", ".join(settings.values()) or "untouched"
