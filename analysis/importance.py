@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from analysis.selection import candidates, main_processor
 
 FEWEST_TRIALS = 10  # with less, every importance is noise
-_FOLDS, _REPEATS, _TREES = 5, 10, 100
+_FOLDS, _REPEATS, _TREES = 5, 5, 100
 _PREFIX = "param_"
 Matrix = NDArray[np.float64]
 

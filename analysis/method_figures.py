@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.audit import pass_name
-from analysis.display import display_of
 from analysis.methods import GAINS, MULTIPLY_WITHIN, product_summary
 from analysis.recipes import METHODS
 from analysis.style import INK, SOFT, THEME, empty_panel, log_axis, mark, new_figure
@@ -31,7 +30,8 @@ _SUBSET_NOTE = (
 _PRODUCT_NOTE = (
     "Each point is a model that combines methods. Full: expected is the product of gains that were "
     "each measured alone at the same settings. Hollow: of one factor per setting, fitted to all "
-    "other models. On the line gains multiply; shaded: within {share:.0f} % of it."
+    "other models. On the line gains multiply; shaded: within {share:.0f} % of it. In the corner: "
+    "number of models, median, and in brackets the middle 90 %."
 )
 _AUDIT_NOTE = (
     "Claimed, as papers count: bytes are nonzero parameters times their bits, time is nonzero "
@@ -50,7 +50,7 @@ def subset_figure(table: pd.DataFrame) -> Figure:
     methods = [name for name in METHODS if table["methods"].map(lambda used: name in used).any()]
     rows = max(len(table), 1)
     ratios = {"width_ratios": [0.22 * max(len(methods), 2) + 0.2, 1, 1, 1.2]}
-    shape_in = (1.85, _ROW_IN * rows + _AROUND_IN + 0.5)
+    shape_in = (2.15, _ROW_IN * rows + _AROUND_IN + 0.5)
     with mpl.rc_context(THEME):
         figure, axes = new_figure(
             (1, 4), shape_in, note=_SUBSET_NOTE, sharey=True, gridspec_kw=ratios
@@ -70,9 +70,9 @@ def subset_figure(table: pd.DataFrame) -> Figure:
         )
         _draw_values(size, y, table, "size_share", 100.0)
         _draw_speeds(speed, y, table)
-        drop.set_xlabel("Test accuracy lost\n(points)")
+        drop.set_xlabel("Accuracy lost\n(points, test)")
         drop.axvline(0, ls=(0, (4, 3)), color=SOFT, lw=0.8)
-        _ratio_axis(size, table["size_share"] * 100, "Size\n(% of the teacher's)", 100)
+        _ratio_axis(size, table["size_share"] * 100, "Size (% of\nthe teacher's)", 100)
         _speed_axis(speed, table)
         figure.legend(handles=_speed_handles(), loc="outside upper right", ncols=2)
     return figure
@@ -153,7 +153,7 @@ def product_figure(products: pd.DataFrame) -> Figure:
         products: of `analysis.methods.gain_products`.
     """
     note = _PRODUCT_NOTE.format(share=100 * MULTIPLY_WITHIN)
-    found = product_summary(products).set_index("gain")
+    found = product_summary(products)
     with mpl.rc_context(THEME):
         figure, axes = new_figure((1, len(GAINS)), (2.6, 2.9), note=note)
         for ax, gain in zip(axes[0], GAINS, strict=True):
@@ -163,17 +163,12 @@ def product_figure(products: pd.DataFrame) -> Figure:
                 empty_panel(ax, "no model combines\nmethods whose gains\nare known")
                 continue
             _draw_products(ax, points)
-            row = found.loc[gain]
-            ax.text(
-                0.04,
-                0.96,
-                f"measured / expected:\nmedian {row['median']:.2f}\n"
-                f"90 % in {row['low']:.2f} to {row['high']:.2f}",
-                transform=ax.transAxes,
-                va="top",
-                fontsize=7,
-                color=INK,
-            )
+            said = ["measured / expected:"]
+            for row in found[found["gain"].eq(gain)].to_dict("records"):
+                spread = f" ({row['low']:.2f} to {row['high']:.2f})" if row["models"] > 1 else ""
+                said.append(f"{row['basis']} ({row['models']}): {row['median']:.2f}{spread}")
+            text = "\n".join(said)
+            ax.text(0.04, 0.97, text, transform=ax.transAxes, va="top", fontsize=7, color=INK)
         axes[0][0].set_ylabel("Measured gain (×)")
     return figure
 
@@ -200,7 +195,7 @@ def audit_figure(table: pd.DataFrame) -> Figure:
     Args:
         table: of `analysis.audit.claim_table`.
     """
-    shape_in = (3.4, _ROW_IN * max(len(table), 1) + _AROUND_IN + 0.15)
+    shape_in = (3.9, _ROW_IN * max(len(table), 1) + _AROUND_IN + 0.15)
     with mpl.rc_context(THEME):
         figure, axes = new_figure((1, 2), shape_in, note=_AUDIT_NOTE, sharey=True)
         size, speed = axes[0]
@@ -216,7 +211,7 @@ def audit_figure(table: pd.DataFrame) -> Figure:
         _ratio_axis(size, both * 100, "Size (% of the teacher's)", 100)
         names = ["speedup_b1_low", "speedup_b1_high", "speedup_b32_low", "speedup_b32_high"]
         every = [table["claimed_speedup"], *(table[name].astype(float) for name in names)]
-        _ratio_axis(speed, pd.concat(every), display_of("speedup").axis_label, 1)
+        _ratio_axis(speed, pd.concat(every), "Speed-up over the fp32 teacher (×)", 1)
         names = [
             f"{pass_name(methods)}: {settings}"
             for methods, settings in zip(table["methods"], table["settings"], strict=True)
@@ -232,4 +227,4 @@ def audit_figure(table: pd.DataFrame) -> Figure:
 
 def _draw_claims(ax: Axes, y: Any, claimed: pd.Series, measured: pd.Series) -> None:
     ax.hlines(y, claimed.astype(float), measured.astype(float), color="0.6", lw=1.2, zorder=1.5)
-    ax.plot(claimed.astype(float), y, "d", ms=6, mfc="white", mec=INK, mew=0.8, zorder=2.5)
+    ax.plot(claimed.astype(float), y, "d", ms=8, mfc="white", mec=INK, mew=0.8, zorder=2.5)

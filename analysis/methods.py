@@ -128,21 +128,21 @@ def _left_out_fit(settings: list[tuple[tuple[str, str], ...]], logs: Matrix) -> 
 
 
 def product_summary(products: pd.DataFrame) -> pd.DataFrame:
-    """Per gain: how far what was measured is from the product, and what that means in words.
+    """Per gain and basis: how far what was measured is from the product, and that in words.
 
     Returns:
-        `gain`, `models`, `measured_alone` (how many rest on gains measured alone), `median`,
-        `low`, `high` (median and the middle 90 % of measured over expected), `finding`.
+        `gain`, `basis`, `models`, `median`, `low`, `high` (median and the middle 90 % of measured
+        over expected), `finding`.
     """
     summary = []
-    for gain, group in products.groupby("gain", sort=False):
+    for (gain, basis), group in products.groupby(["gain", "basis"], sort=False):
         ratio = group["measured"] / group["expected"]
         low, median, high = ratio.quantile([0.05, 0.5, 0.95])
         summary.append(
             {
                 "gain": gain,
+                "basis": basis,
                 "models": len(group),
-                "measured_alone": int(group["basis"].eq("alone").sum()),
                 "median": median,
                 "low": low,
                 "high": high,
@@ -151,7 +151,7 @@ def product_summary(products: pd.DataFrame) -> pd.DataFrame:
         )
     return pd.DataFrame(
         summary,
-        columns=["gain", "models", "measured_alone", "median", "low", "high", "finding"],
+        columns=["gain", "basis", "models", "median", "low", "high", "finding"],
     )
 
 

@@ -26,14 +26,22 @@ NUMBERS = [
     *_SPEEDS,
 ]
 _SHOWN = {  # column -> header; the others are for machines
+    "pick": "pick",
     "method": "method",
+    "methods": "methods",
     "trial": "trial",
+    "settings": "settings",
+    "models": "tried",
     "processor": "processor",
     "size_bytes": "MB",
+    "claimed_size_share": "claimed size",
     "size_share": "size",
     "accuracy_test": "accuracy, %",
     "accuracy_drop_test": "drop, points",
+    "claimed_speedup": "claimed speed",
     **{f"speedup_{batch}": f"speed {batch}" for batch in BATCHES},
+    "rule": "chosen as",
+    "finding": "finding",
 }
 
 
@@ -64,12 +72,14 @@ def method_table(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFr
     return table[["method", "trial", *NUMBERS, "note"]].reset_index(drop=True)
 
 
-def front_table(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
+def front_table(
+    rows: pd.DataFrame, objectives: Mapping[str, str], among: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """The front's points, best in quality first: numbers as in `method_table`, and parameters.
 
-    Its objectives are columns too, whichever they are.
+    Its objectives are columns too, whichever they are; with `among` it is the front of these rows.
     """
-    front = with_share(front_rows(rows, objectives), rows)
+    front = with_share(front_rows(rows if among is None else among, objectives), rows)
     params = [
         name for name in front if str(name).startswith("param_") and front[name].notna().any()
     ]
@@ -93,6 +103,8 @@ def to_records(table: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def _cell(name: str, row: Mapping[str, object]) -> str:
+    if name == "methods":
+        return " + ".join(row[name]) or "none"  # type: ignore[arg-type]
     text = format_value(name, row[name], row.get(_ERRORS.get(name, "")))
     return text.removesuffix(" %") if name == "accuracy_test" else text
 

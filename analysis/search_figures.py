@@ -1,5 +1,6 @@
 """The figures of the search: volume over cost, importance, slices, parallel lines, time by stage."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,8 +20,8 @@ from analysis.style import INK, SOFT, THEME, empty_panel, mark, new_figure, scal
 _VOLUME_NOTE = (
     "Hypervolume of all objectives against the baseline (0 to 1, more is better) after each attempt "
     "that ended. Core-hours are those of the attempts, failed ones included; the shared prepare job "
-    "and idle workers are not in them. The cross ends the reference points. One search is one draw: "
-    "the line of another seed would differ."
+    "and idle workers are not in them. The axis begins where the reference points end (cross). One "
+    "search is one draw: the line of another seed would differ."
 )
 _IMPORTANCE_NOTE = (
     "How much R² on held-out trials falls when one parameter is shuffled: a random forest, 5 folds; "
@@ -58,10 +59,25 @@ def volume_figure(parts: Mapping[str, pd.DataFrame], objectives: Mapping[str, st
             references = table[table["kind"].eq("reference")].tail(1)
             ax.plot(references["core_hours"], references["hypervolume"], "x", ms=8, mew=1.6,
                     color=look["color"], zorder=5)  # fmt: skip
-        ax.set(xlabel="Core-hours in trials", ylabel="Hypervolume", xlim=(0, None), ylim=(0, None))
+        ax.set(xlabel="Core-hours in trials", ylabel="Hypervolume", xlim=(0, None))
+        ax.set_ylim(*_volume_limits(parts, objectives))
         if len(parts) > 1:
             ax.legend(loc="lower right")
     return figure
+
+
+def _volume_limits(
+    parts: Mapping[str, pd.DataFrame], objectives: Mapping[str, str]
+) -> tuple[float, float]:
+    """From just below the reference points, where the search begins, to just above its end."""
+    starts, ends = [], []
+    for rows in parts.values():
+        table = volume_over_cost(rows, objectives)
+        before = table.loc[table["kind"].eq("reference"), "hypervolume"]
+        starts.append(float(before.max()) if len(before) else 0.0)
+        ends.append(float(table["hypervolume"].max()) if len(table) else 1.0)
+    pad = 0.08 * max(max(ends) - min(starts), 0.01)
+    return max(min(starts) - pad, 0.0), min(max(ends) + pad, 1.0)
 
 
 def importance_figure(table: pd.DataFrame, trials: int) -> Figure:
@@ -87,7 +103,7 @@ def importance_figure(table: pd.DataFrame, trials: int) -> Figure:
             ax.errorbar(found["importance"], range(len(order)), xerr=found["error"], fmt="none",
                         ecolor=INK, elinewidth=0.9)  # fmt: skip
             ax.axvline(0, color=SOFT, lw=0.8)
-            ax.set_title(display_of(objective).label, fontsize=8.5)
+            ax.set_title(_short(objective, with_unit=False), fontsize=8.5)
             said = f"Fall of R² (forest: {r2:.2f})" if r2 > 0 else "the forest has learned nothing"
             ax.set_xlabel(said)
     return figure
@@ -151,11 +167,12 @@ def _parameter_ticks(ax: Axes, name: str, x: np.ndarray, names: list[str] | None
         ax.xaxis.set_major_locator(MaxNLocator(4))
 
 
-def _short(name: str) -> str:
-    """A label that fits beside a small panel."""
+def _short(name: str, *, with_unit: bool = True) -> str:
+    """A label in lines that fit beside a small panel."""
     shown = display_of(name)
-    label = shown.label.replace(" over the fp32 teacher", "").replace(", batch", "\nbatch")
-    return f"{label[0].upper()}{label[1:]}" + (f" ({shown.unit})" if shown.unit else "")
+    label = shown.label.replace(" over the fp32 teacher", "")
+    label = f"{label[0].upper()}{label[1:]}" + (f" ({shown.unit})" if shown.unit and with_unit else "")
+    return textwrap.fill(label, 14)
 
 
 def parallel_figure(
@@ -179,7 +196,7 @@ def parallel_figure(
             look = {"color": INK, "lw": 1.1, "zorder": 3} if on_front[index] else _DOMINATED
             ax.plot(range(len(names)), heights[index], **look)
         ax.set(xlim=(-0.3, len(names) - 0.45), ylim=(-0.06, 1.06), yticks=[])
-        ax.set_xticks(range(len(names)), [_short(name).replace(" ", "\n", 1) for name in names])
+        ax.set_xticks(range(len(names)), [_short(name) for name in names])
         ax.grid(False)
         for side in ("top", "right", "bottom", "left"):
             ax.spines[side].set_visible(False)
@@ -226,7 +243,7 @@ def stage_figure(table: pd.DataFrame) -> Figure:
     Args:
         table: of `analysis.search.stage_table`.
     """
-    shape_in = (5.4, 0.26 * max(len(table), 2) + 0.7)
+    shape_in = (6.6, 0.26 * max(len(table), 2) + 0.7)
     with mpl.rc_context(THEME):
         figure, axes = new_figure((1, 1), shape_in, note=_STAGE_NOTE)
         ax = axes[0][0]
@@ -245,7 +262,7 @@ def stage_figure(table: pd.DataFrame) -> Figure:
             if row["stage"] not in (UNATTRIBUTED, NO_RESULT):
                 text += f"  ran {row['ran']}×, loaded {row['loaded']}×"
             ax.annotate(text, (values[index], index), va="center", fontsize=7.5, color=INK)
-        ax.set(xlabel=f"Wall time of all attempts ({unit})", xlim=(0, values.max() * 1.38))
+        ax.set(xlabel=f"Wall time of all attempts ({unit})", xlim=(0, values.max() * 1.6))
         ax.invert_yaxis()
         ax.grid(axis="y", visible=False)
     return figure

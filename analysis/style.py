@@ -28,6 +28,8 @@ THEME: dict[str, Any] = {
     "grid.color": "0.93",
     "axes.axisbelow": True,
     "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
     "legend.frameon": False,
 }
 # Okabe and Ito's colours as seaborn has them; line and marker say the same without colour.

@@ -39,7 +39,7 @@ _USUAL = {"size_bytes": "minimize", "speedup_b1": "maximize"}  # where there is 
 _NOTE = (
     "Each point is a model; its marker says how much accuracy it loses against the teacher on "
     "validation, where models are chosen. A line is the best speed to be had at a size for at most "
-    "so many points lost: towards the corner is better. Circled: the best combination. {bars}"
+    "so many points lost. Circled: the best combination. {bars}"
 )
 
 
@@ -63,10 +63,9 @@ def tradeoff_figure(rows: pd.DataFrame, objectives: Mapping[str, str]) -> Figure
         if models.empty:
             empty_panel(ax, "no completed model")
             return figure
-        _draw(ax, models, drop, pair)
-        (x, y) = pair
-        for which, name in (("x", x), ("y", y)):
+        for which, name in zip("xy", pair, strict=True):
             scale_axis(ax, which, name, models[name].astype(float) * display_of(name).factor)
+        _draw(ax, models, drop, pair)
         figure.legend(handles=_handles(drop), loc="outside right upper")
         freeze_layout(figure)
         _draw_labels(ax, models, rows, objectives, pair)
@@ -87,15 +86,29 @@ def _draw(
         near = np.flatnonzero(drop <= limit + 1e-12)
         values = np.column_stack([x[near], y[near]])
         line = near[front_mask(values, list(pair.values()))] if len(near) else near
-        line = line[np.argsort(x[line])]
-        steps = "steps-post" if pair[next(iter(pair))] == "minimize" else "steps-pre"
-        ax.plot(x[line], y[line], ds=steps, ls=_LINES[index], color=INK, lw=1.1, zorder=2)
+        if len(line):
+            edge = _region(x[line], y[line], ax, list(pair.values()))
+            ax.plot(*edge, ls=_LINES[index], color=INK, lw=1.1, zorder=2)
     _draw_bars(ax, models, pair, x, y)
     classes = class_of(drop)
     for index in reversed(range(len(CLASSES))):
         here = classes == index
         look = {"mfc": colours[index], "mec": INK, "mew": 0.5, "zorder": 5 - 0.1 * index}
         ax.plot(x[here], y[here], ls="", marker=_MARKERS[index], ms=6 - 0.6 * index, **look)
+
+
+def _region(
+    x: NDArray[np.float64], y: NDArray[np.float64], ax: Axes, directions: list[str]
+) -> tuple[list[float], list[float]]:
+    """The edge of what points dominate, to the ends of the panel that are worse in each axis."""
+    ends = (ax.get_xlim(), ax.get_ylim())
+    worst = [end[way == "minimize"] for end, way in zip(ends, directions, strict=True)]
+    order = np.argsort(x if directions[0] == "minimize" else -x)
+    across, up = [float(x[order[0]])], [worst[1]]
+    for index in order:
+        across += [float(x[index])] * 2
+        up += [up[-1], float(y[index])]
+    return [*across, worst[0]], [*up, up[-1]]
 
 
 def _draw_bars(ax: Axes, models: pd.DataFrame, pair: Mapping[str, str], x: Any, y: Any) -> None:
