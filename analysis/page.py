@@ -13,6 +13,7 @@ from analysis.report import NOTE, format_table
 from analysis.runs import front_parts, load_runs, processor_note, why_not_comparable
 from analysis.summary import Summary, summarize
 
+ASIDE = "interactive"  # the tag of cells for whoever opens the notebook itself
 TEMPLATE = Path(__file__).parent / "page.html.j2"
 
 
@@ -109,14 +110,22 @@ def _section(
 
 
 def notebook_html(notebook: Any) -> str:
-    """Text and outputs of a notebook as a piece of HTML, its code left out."""
+    """Text and outputs of a notebook as a piece of HTML, without its code and its instructions."""
     from nbconvert import HTMLExporter
+    from nbformat import from_dict
 
+    read = [cell for cell in notebook.cells if ASIDE not in cell.metadata.get("tags", [])]
+    notebook = {**notebook, "cells": read}
     exporter = HTMLExporter(template_name="basic")
     exporter.exclude_input = True
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     exporter.exclude_anchor_links = True
-    return str(exporter.from_notebook_node(notebook)[0])
+    return _unbroken(str(exporter.from_notebook_node(from_dict(notebook))[0]))
+
+
+def _unbroken(html: str) -> str:
+    """Numbers of a table keep their unit and their error in the same line."""
+    return html.replace(" ± ", "&nbsp;±&nbsp;").replace(" %<", "&nbsp;%<")
 
 
 def _answer(
@@ -126,8 +135,7 @@ def _answer(
     run = place.parent if place.suffix == ".parquet" else place
     export = f"lmopt export {shlex.quote(str(run))} winner --trial {summary.trial}"
     picks = picks_table(rows, objectives)
-    columns = ["pick", "trial", *(name for name in picks if name != "pick" and name != "trial")]
-    html = format_table(picks[columns]).to_html(index=False, border=0, justify="left")
+    html = _unbroken(format_table(picks).to_html(index=False, border=0, justify="left"))
     return _Answer(label, summary, export, html if len(picks) else "")
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.display import display_of
 from analysis.pareto import knee_index
+from analysis.recipes import describe, method_settings, recipe_of
 from analysis.report import front_table
 from analysis.selection import (
     front_rows,
@@ -26,8 +27,9 @@ def picks_table(
     """For each limit on the drop the best model in each other objective, and the front's knee.
 
     Returns:
-        `pick`: which it is, e.g. "≤ 1 point lost: smallest"; then the columns of `front_table`. A
-        model that is best in all of them stands once; a limit that nothing meets is left out.
+        `pick`: which it is, e.g. "≤ 1 point lost: smallest" (the limit holds on the objectives'
+        split, validation); `settings` of its methods; then the numbers of `front_table`. A model
+        that is best in all of them stands once; a limit that nothing meets is left out.
     """
     rows = main_processor(rows, objectives)
     front, table = front_rows(rows, objectives), front_table(rows, objectives)
@@ -46,8 +48,12 @@ def picks_table(
         picks[(KNEE, knee)] = []
     names = [f"{limit}: {', '.join(best)}" if best else limit for (limit, _), best in picks.items()]
     found = table.iloc[[index for _, index in picks]].reset_index(drop=True)
+    found = found.drop(columns=[name for name in found if str(name).startswith("param_")])
     found.insert(0, "pick", pd.Series(names, dtype=object))
-    return found
+    recipes = [recipe_of(front.iloc[index]) for _, index in picks]
+    settings = [describe(method_settings(recipe)) for recipe in recipes]
+    found.insert(2, "settings", pd.Series(settings, dtype=object))
+    return found.drop(columns="method")
 
 
 def superlative(name: str, direction: str) -> str:

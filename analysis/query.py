@@ -13,14 +13,17 @@ from analysis.selection import candidates
 _PARAM = "param_"
 _BETTER_HIGH = re.compile(r"accuracy_(validation|test)|macro_f1|speedup|size_ratio|agreement")
 _LISTS = {column.name for column in COLUMNS if column.name.endswith("_samples_ms")}
+_ASIDE = (
+    *("seconds_", "examples_", "groups_", "baseline"),
+    *(c.name for c in COLUMNS if c.group in ("provenance", "cost")),
+    *(c.name for c in COLUMNS if c.group == "identity" and c.name not in ("trial", "method")),
+)
 
 
 def query_frame(models: pd.DataFrame) -> pd.DataFrame:
     """The models' columns by the names one types: every field of the recipe without its prefix."""
-    fields = pd.DataFrame(
-        [{k: v for k, v in recipe_of(row).items()} for row in models.to_dict("records")],
-        index=models.index,
-    )
+    recipes = [recipe_of(row) for row in models.to_dict("records")]
+    fields = pd.DataFrame(recipes, index=models.index)
     frame = models.drop(columns=[name for name in models if name in _LISTS])
     frame = frame[[name for name in frame if models[name].notna().any()]]
     added = {str(name): fields[name] for name in fields if name not in frame}
@@ -97,4 +100,6 @@ def _columns(frame: pd.DataFrame) -> str:
 
 
 def _unprefixed(frame: pd.DataFrame) -> Iterable[str]:
-    return (str(name) for name in frame if not str(name).startswith((_PARAM, "seconds_")))
+    """The names worth telling: numbers and settings, not where and when a row came from."""
+    names = (str(name) for name in frame)
+    return (name for name in names if not name.startswith((_PARAM, *_ASIDE)) and name not in _LISTS)

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
 from analysis.comparison import Comparison, compare_runs
 from analysis.report import to_records
 from sweeps.config import ConfigError
-from sweeps.display import front_views
+from sweeps.display import compared_view
 from sweeps.report import finished_rows
 from sweeps.run import Run
 
@@ -67,9 +66,8 @@ def print_comparison(found: Comparison, console: Console) -> None:
     """Print both fronts, and in a few lines what they say of each other."""
     (first, a), (second, b) = found.fronts.items()
     for name, other, front in ((first, second, a), (second, first, b)):
-        marked = front.assign(dominated_by=_marks(front["dominated_by"]))
-        for view in front_views(marked, title=f"Front of {name} (behind: by which trial of {other})"):
-            console.print(view)
+        title = f"Front of {name}; behind: the trial of {other} that dominates it"
+        console.print(compared_view(front, title=title))
     for name, front, other in ((first, a, second), (second, b, first)):
         behind = int(front["dominated_by"].notna().sum())
         line = Text(f"{name}: ", style="bold")
@@ -85,7 +83,3 @@ def print_comparison(found: Comparison, console: Console) -> None:
     )
     if found.warning:
         console.print(Text(found.warning, style="yellow"))
-
-
-def _marks(trials: pd.Series) -> pd.Series:
-    return trials.astype(object).where(trials.notna(), None)

@@ -36,6 +36,7 @@ HEADERS = {
     "speed b32": "b32",
 }
 PARAMETERS = ("layers", "temperature", "alpha", "sparsity", "bits")
+COMPARED = ("size_bytes", "accuracy_test", "accuracy_drop_test", "speedup_b1")
 SPARKS = "▁▂▃▄▅▆▇█"
 STATE_STYLES = {
     "COMPLETE": "green", "RUNNING": "cyan", "WAITING": "dim", "FAIL": "red", "LOST": "yellow",
@@ -64,30 +65,46 @@ def _cut(front: pd.DataFrame, title: str, rows: int | None) -> Iterator[Renderab
         yield Text(f"  … and {len(front) - len(shown)} more: lmopt pareto", style="dim")
 
 
+def compared_view(front: pd.DataFrame, *, title: str) -> Table:
+    """Return the front's points with the trial of the other run that each is behind, if one is."""
+    table = front.assign(settings=[_settings(row) for row in front.to_dict("records")])
+    text = format_table(table[["trial", "method", "settings", *COMPARED]])
+    text["trial"] = text["method"].where(front["method"].notna().to_numpy(), text["trial"])
+    text["accuracy, %"] = text["accuracy, %"].str.split(" ± ").str[0]
+    behind = front["dominated_by"]
+    text["behind"] = ["" if pd.isna(trial) else str(trial) for trial in behind]
+    return _table(text.drop(columns="method"), title=title)
+
+
+def _settings(row: Mapping[str, Any]) -> str:
+    params = [name for name in row if str(name).startswith("param_")]
+    return " ".join(_parameters(row, _ordered(params)))
+
+
 def front_view(front: pd.DataFrame, *, title: str) -> Table:
     """Return the front's points: a reference point by its name, a trial by its parameters.
 
     Up to five searched parameters are columns, as far as they fit into 80; more are one text.
     """
-    prefix = "param_"
-    params = [str(name) for name in front if str(name).startswith(prefix)]
+    params = _ordered([str(name) for name in front if str(name).startswith("param_")])
     text = format_table(front.drop(columns=[*params, "processor"], errors="ignore"))
     named = front["method"].notna().to_numpy()
     text["trial"] = text["method"].where(named, text["trial"])
     # The difference to the teacher, in pairs, is the surer number: its error is the one to show.
     text["accuracy, %"] = text["accuracy, %"].str.split(" ± ").str[0]
     text = text.drop(columns=["method", "size"])
-    order = [f"{prefix}{name}" for name in PARAMETERS]
-    params.sort(key=lambda name: order.index(name) if name in order else len(order))
-    if "dominated_by" in front:
-        text["behind"] = ["" if trial is None else str(trial) for trial in front["dominated_by"]]
-    if set(params) <= set(order) and "behind" not in text:
+    if {name.removeprefix("param_") for name in params} <= set(PARAMETERS):
         settings = format_table(front[params])
     else:
-        records = front.to_dict("records")
-        settings = pd.DataFrame({"settings": [" ".join(_parameters(r, params)) for r in records]})
+        settings = pd.DataFrame({"settings": [_settings(row) for row in front.to_dict("records")]})
     numbers = text.drop(columns="trial")
     return _table(pd.concat([text[["trial"]], settings, numbers], axis=1), title=title)
+
+
+def _ordered(params: Sequence[str]) -> list[str]:
+    """The parameters, those with a short header first, in its order."""
+    order = [f"param_{name}" for name in PARAMETERS]
+    return sorted(params, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def _table(text: pd.DataFrame, *, title: str) -> Table:
