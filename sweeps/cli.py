@@ -74,10 +74,10 @@ def submit(
     """Start a sweep: prepare, workers, finalize. Returns at once unless --wait."""
     from sweeps.check import check_inputs
     from sweeps.config import load_sweep
-    from sweeps.launch import launch, render, submitting
+    from sweeps.dry_run import render_run
+    from sweeps.launch import launch_new
     from sweeps.provenance import collect
     from sweeps.run import create_run
-    from sweeps.study import open_study
 
     definition = load_sweep(sweep)
     profile = _load_profile(on)
@@ -85,13 +85,11 @@ def submit(
         definition = definition.with_trials(trials)
     path = run_dir or Path("runs") / definition.name
     if dry_run:
-        print(render(definition, profile, path))
+        print(render_run(definition, profile, path))
         return
-    check_inputs(definition)
+    check_inputs(definition, profile)
     run = create_run(path, definition, profile, cache or path.parent / "cache", collect())
-    with submitting(run):
-        open_study(run)
-        launch(run, trials_left=run.trials)
+    launch_new(run)
     _after_submit(run, wait)
 
 
@@ -151,6 +149,44 @@ def logs(
 
     for text in tail_logs(open_run(run_dir), trial, lines):
         print(text)
+
+
+@app.command(epilog="Example:  lmopt rebuild runs/bbc_minilm")
+def rebuild(run_dir: RunDir) -> None:
+    """Make the Optuna study again from the rows and claims; the old journal is kept aside."""
+    from sweeps.rebuild import rebuild_study
+    from sweeps.run import open_run
+    from sweeps.study import open_study
+
+    run = open_run(run_dir)
+    with run.lock():
+        trials = rebuild_study(run)
+    open_study(run)  # with the reference points that are still to come
+    print(f"made the study again from the rows: {trials} trials; {run.trials} are the budget")
+
+
+@app.command(epilog="Example:  lmopt doctor --on my_cluster.yaml")
+def doctor(
+    on: On = "local",
+    folder: Annotated[Path, typer.Option("--dir", help="Where runs go.")] = Path("runs"),
+    wait_s: Annotated[float, typer.Option(min=1, help="For a node, in the queue.")] = 300,
+    as_json: AsJson = False,
+) -> None:
+    """Check Python, disk, scheduler and a node of each kind; a bad line says what to do."""
+    from dataclasses import asdict
+
+    from sweeps.doctor import examine
+
+    found = []
+    for finding in examine(_load_profile(on), folder, wait_s):
+        found.append(finding)
+        if not as_json:
+            print(f"{'FAIL' if finding.remedy else 'ok':5}{finding.what}: {finding.said}")
+            if finding.remedy:
+                print(f"     -> {finding.remedy}")
+    if as_json:
+        _print_json([asdict(finding) for finding in found])
+    raise typer.Exit(int(any(finding.remedy for finding in found)))
 
 
 @app.command(epilog="Example:  lmopt pareto runs/bbc_minilm --json | jq '.front[0]'")
@@ -236,7 +272,7 @@ def schema() -> None:
 
 
 def _after_submit(run: "Run", wait: bool) -> None:
-    from sweeps.launch import rounds
+    from sweeps.rounds import rounds
 
     path = os.path.relpath(run.path)
     if not wait:

@@ -148,11 +148,14 @@ def speed(batch: str, samples: Mapping[str, Sequence[float]]) -> Row:
 
 def final_row(run: Run, claim: Claim) -> Row | None:
     """Return the row that settles a trial, written by the attempt that owns it; None if none."""
-    path = run.row_path(claim.number, claim.attempt)
-    if not path.exists():
-        return None
-    values: Row = pq.read_table(path).to_pylist()[0]
-    return values if values["state"] in ("COMPLETE", "FAIL", "PRUNED") else None
+    values = read_row(run, claim.number, claim.attempt)
+    return values if values and values["state"] in ("COMPLETE", "FAIL", "PRUNED") else None
+
+
+def read_row(run: Run, number: int, attempt: int) -> Row | None:
+    """Return the row of an attempt as it was written; None if there is none."""
+    path = run.row_path(number, attempt)
+    return pq.read_table(path).to_pylist()[0] if path.exists() else None
 
 
 def is_feasible(row: Mapping[str, Any], constraints: Mapping[str, Bound]) -> bool | None:

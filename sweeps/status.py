@@ -13,11 +13,9 @@ from analysis.report import front_table, to_records
 from analysis.results import final_attempts, load_results
 from analysis.search import volume_over_cost
 from slurm.accounting import Usage, job_accounting
-from slurm.jobs import job_states
-from slurm.record import read_exit
-from sweeps.launch import Round, rounds
 from sweeps.progress import Progress, read_progress
 from sweeps.reconcile import LIVE
+from sweeps.rounds import Round, round_states, rounds, why_idle
 from sweeps.run import Run
 
 
@@ -55,9 +53,8 @@ def read_status(run: Run) -> Status:
     """Take a snapshot. One scheduler query however many jobs there are."""
     rows = load_results(run.path)
     submitted = rounds(run)
-    ids = [job for part in submitted for job in part.jobs]
-    states = job_states(ids, run.jobs) if ids else {}
-    usage = job_accounting(ids, run.jobs)
+    states = round_states(run)
+    usage = job_accounting([job for part in submitted for job in part.jobs], run.jobs)
     live = {job for job, state in states.items() if state in LIVE}
     working = [progress for progress in read_progress(run) if progress.job_id in live]
     trials = _trial_states(run, rows, working)
@@ -78,7 +75,7 @@ def read_status(run: Run) -> Status:
         core_hours_allocated=sum(used.core_hours for used in usage.values()),
         busy_share=_busy_share(submitted, rows, usage),
         finished=finished,
-        error=None if finished and trials["COMPLETE"] else _why_dead(run, submitted, live),
+        error=None if finished and trials["COMPLETE"] else why_idle(run, states),
     )
 
 
@@ -129,14 +126,3 @@ def _left(run: Run, rows: pd.DataFrame, trials: dict[str, int], workers: int) ->
     if not workers or math.isnan(mean):
         return None
     return float(mean) * open_trials / min(workers, run.sweep.resources.workers)
-
-
-def _why_dead(run: Run, submitted: list[Round], live: set[str]) -> str | None:
-    """Return the first error among the last round's jobs once nothing of it lives."""
-    if live or not submitted:
-        return None
-    for job in submitted[-1].jobs:
-        ended = read_exit(job, run.jobs)
-        if ended is not None and ended.error:
-            return f"job {job}: {ended.error}"
-    return None

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from lmopt.data import tokenize
+from lmopt.examples import Examples
+from lmopt.models import encoder_layers, load_classifier, load_tokenizer
 from lmopt.prune import magnitude_mask, measured_sparsity, prunable_weights, prune, prune_magnitude
-from lmopt.student import encoder_layers, load_classifier, load_tokenizer
-from lmopt.training import Examples, TrainingSettings
+from lmopt.training import TrainingSettings
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.95])

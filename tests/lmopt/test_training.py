@@ -15,16 +15,14 @@ import torch
 from lmopt import training
 from lmopt.data import Tokens, tokenize
 from lmopt.distill import distillation_loss
-from lmopt.student import load_classifier, load_tokenizer
+from lmopt.examples import Examples, LengthSampler, subset
+from lmopt.models import load_classifier, load_tokenizer
 from lmopt.training import (
     COMPLETE,
     DivergedError,
-    Examples,
-    LengthSampler,
     TrainingSettings,
     newest_checkpoint,
     predict_logits,
-    subset,
     train_classifier,
 )
 
@@ -124,7 +122,7 @@ from pathlib import Path
 from lmopt.environment import configure_libraries
 configure_libraries(1)
 from lmopt import training
-from lmopt.student import load_classifier
+from lmopt.models import load_classifier
 from lmopt.distill import distillation_loss
 folder, scratch, pickled = map(Path, sys.argv[1:])
 examples, settings = pickle.loads(pickled.read_bytes())
