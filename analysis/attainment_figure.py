@@ -21,9 +21,7 @@ _NOTE = (
 )
 
 
-def attainment_figure(
-    sets: Mapping[str, pd.DataFrame], objectives: Mapping[str, str]
-) -> Figure:
+def attainment_figure(sets: Mapping[str, pd.DataFrame], objectives: Mapping[str, str]) -> Figure:
     """One panel per objective beside quality.
 
     Args:
@@ -64,7 +62,9 @@ def _draw(
         x, y = (np.append(x, high), np.append(y, y[-1])) if minimized else (
             np.insert(x, 0, low), np.insert(y, 0, y[0])
         )  # fmt: skip
-        ax.plot(x, y, ds=f"steps-{steps}", color=colour, ls=line, lw=1.3, label=group["name"].iat[0])
+        ax.plot(
+            x, y, ds=f"steps-{steps}", color=colour, ls=line, lw=1.3, label=group["name"].iat[0]
+        )
         outer.append((x, y))
     grid = np.geomspace(low, high, 2000) if display_of(name).log else np.linspace(low, high, 2000)
     edges = [_staircase(grid, x, y, minimized) for x, y in (outer[0], outer[-1])]
@@ -83,5 +83,3 @@ def _staircase(grid: np.ndarray, x: np.ndarray, y: np.ndarray, minimized: bool) 
     index = np.searchsorted(x, grid, side=side) - (1 if minimized else 0)
     inside = (index >= 0) & (index < len(x))
     return np.where(inside, y[np.clip(index, 0, len(x) - 1)], np.nan)
-
-

@@ -76,8 +76,8 @@ def _claims(row: Mapping[str, object], baseline: pd.DataFrame) -> tuple[float, f
 
 
 def _width(recipe: Recipe) -> float:
-    """Bits of a weight over 32; NaN where embeddings have a width of their own."""
-    if recipe.get("embedding_bits") or recipe.get("embedding_clusters"):
+    """Bits of a weight over 32; NaN where matrices differ in theirs: the row cannot say by how much."""
+    if any(recipe.get(name) for name in ("embedding_bits", "embedding_clusters", "mixed_share")):
         return float("nan")
     clusters = recipe.get("clusters")
     return float(np.log2(clusters) if clusters else recipe.get("bits") or 32) / 32

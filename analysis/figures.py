@@ -17,7 +17,7 @@ from analysis.display import display_of
 from analysis.labels import Label, place_labels
 from analysis.points import BEST, BITS, figure_points, linear_quality, panel_points, quality_limits
 from analysis.results import final_attempts
-from analysis.selection import quality_objective, reported
+from analysis.selection import main_processor, quality_objective, reported
 from analysis.style import INK, LINE_IN, SOFT, THEME, log_axis, mark, wrap_note, write_note
 
 _PANEL_IN, _HEIGHT_IN, _LEFT_IN = 3.7, 2.75, 0.62  # of the axes
@@ -46,6 +46,7 @@ def front_figure(
     names = [name for name in objectives if name != quality]
     if not names:
         raise ValueError(f"a figure needs two objectives, got only {quality!r}")
+    rows = main_processor(rows, objectives)
     points, linear = figure_points(rows, objectives), linear_quality(rows, quality)
     limits = quality_limits(points, linear, display_of(quality).unit)
     with mpl.rc_context(THEME):

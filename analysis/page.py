@@ -95,9 +95,7 @@ def build_page(
     return Page(path, sorted(figures.iterdir()), failures)
 
 
-def _section(
-    path: Path, parameters: Mapping[str, Any], folder: Path
-) -> tuple[str, str | None]:
+def _section(path: Path, parameters: Mapping[str, Any], folder: Path) -> tuple[str, str | None]:
     """HTML of an executed notebook, and why it failed; the notebook itself is kept beside."""
     import nbformat
 
@@ -128,9 +126,7 @@ def _unbroken(html: str) -> str:
     return html.replace(" ± ", "&nbsp;±&nbsp;").replace(" %<", "&nbsp;%<")
 
 
-def _answer(
-    label: str, rows: Any, objectives: Mapping[str, str], place: Path
-) -> _Answer:
+def _answer(label: str, rows: Any, objectives: Mapping[str, str], place: Path) -> _Answer:
     summary = summarize(rows, objectives)
     run = place.parent if place.suffix == ".parquet" else place
     export = f"lmopt export {shlex.quote(str(run))} winner --trial {summary.trial}"

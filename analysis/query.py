@@ -28,7 +28,9 @@ def query_frame(models: pd.DataFrame) -> pd.DataFrame:
     frame = frame[[name for name in frame if models[name].notna().any()]]
     added = {str(name): fields[name] for name in fields if name not in frame}
     searched = {
-        str(name).removeprefix(_PARAM): frame[name] for name in frame if str(name).startswith(_PARAM)
+        str(name).removeprefix(_PARAM): frame[name]
+        for name in frame
+        if str(name).startswith(_PARAM)
     }
     frame = frame.assign(**{**added, **{k: v for k, v in searched.items() if k not in added}})
     return frame.apply(_plain)
@@ -38,7 +40,11 @@ def _plain(values: pd.Series) -> pd.Series:
     """Numbers as numpy has them: a missing one compares as false instead of as unknown."""
     if pd.api.types.is_bool_dtype(values.dtype) or not pd.api.types.is_numeric_dtype(values.dtype):
         numbers = pd.to_numeric(values, errors="coerce") if values.dtype == object else None
-        if numbers is None or not numbers.notna().any() or numbers.isna().sum() > values.isna().sum():
+        if (
+            numbers is None
+            or not numbers.notna().any()
+            or numbers.isna().sum() > values.isna().sum()
+        ):
             return values
         return numbers.astype(float)
     return values.astype(float)

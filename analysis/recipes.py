@@ -14,16 +14,28 @@ Recipe = Mapping[str, Any]
 # Method -> the fields that decide its size and speed, with what "no compression" is. Training
 # settings (temperature, epochs, ...) decide quality only.
 METHODS: Mapping[str, Recipe] = {
-    "distillation": {"base": "teacher", "layers": None, "layer_choice": None},
+    "distillation": {"base": "teacher", "layers": None},
     "vocabulary": {"vocabulary_min_count": None},
     "factorization": {"embedding_rank": None},
-    "structured pruning": {"ffn_keep": 1.0, "heads_keep": 1.0},
+    "structured pruning": {"ffn_keep": 1.0, "heads_keep": 1.0, "hidden_size": None},
     "unstructured pruning": {"sparsity": 0.0},
     "clustering": {"clusters": None, "embedding_clusters": None},
-    "quantization": {"bits": 32, "embedding_bits": None, "activation_bits": None},
+    "quantization": {
+        "bits": 32,
+        "number_format": "int",
+        "embedding_bits": None,
+        "activation_bits": None,
+        "mixed_share": 0.0,
+    },
 }
-_NAMES = {"layers": "layers", "ffn_keep": "FFN", "heads_keep": "heads", "embedding_rank": "rank"}
-_WHICH_ONLY = {"layer_choice"}  # says which, not how much: equal in size and speed
+_NAMES = {
+    "ffn_keep": "FFN",
+    "heads_keep": "heads",
+    "hidden_size": "hidden",
+    "embedding_rank": "rank",
+    "number_format": "",
+    "mixed_share": "mixed",
+}
 
 
 def recipe_of(row: Mapping[str, Any] | pd.Series) -> dict[str, Any]:
@@ -52,7 +64,6 @@ def method_settings(recipe: Recipe) -> dict[str, str]:
             for field, default in defaults.items()
             if recipe.get(field) is not None and recipe[field] != default
         }
-        changed = {k: v for k, v in changed.items() if k not in _WHICH_ONLY}
         if changed or (method == "distillation" and (recipe.get("epochs") or 0) > 0):
             used[method] = ", ".join(_setting(k, v) for k, v in changed.items()) or "all layers"
     return used
@@ -68,7 +79,7 @@ def _setting(field: str, value: Any) -> str:
         return {"0": "static", "1": "1 layer"}.get(number, f"{number} layers")
     if field == "vocabulary_min_count":
         return f"words seen {number}+ times"
-    return f"{_NAMES.get(field, field.replace('_', ' '))} {number}"
+    return f"{_NAMES.get(field, field.replace('_', ' '))} {number}".strip()
 
 
 def with_methods(models: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.display import display_of, format_value
 from analysis.results import final_attempts
 from analysis.schema import BATCHES
-from analysis.selection import best_combination, candidates, front_rows, is_timed, processors
+from analysis.selection import best_combination, candidates, front_rows, is_timed
 
 BEST = "best combination"
 NOTE = (
@@ -83,7 +83,7 @@ def front_table(
     params = [
         name for name in front if str(name).startswith("param_") and front[name].notna().any()
     ]
-    where = ["processor"] if is_timed(objectives) and len(processors(rows)) > 1 else []
+    where = ["processor"] if is_timed(objectives) and front["processor"].nunique() > 1 else []
     names = dict.fromkeys(["trial", "method", *where, *params, *NUMBERS, *objectives])
     return front[list(names)].reset_index(drop=True)
 

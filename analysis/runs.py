@@ -51,27 +51,31 @@ def front_parts(runs: Runs, objectives: Mapping[str, str]) -> dict[str, pd.DataF
     several = len({name for names in found.values() for name in names}) > 1
     parts = {}
     for run, rows in runs.items():
-        here = rows["processor"].isna() | rows["kind"].eq("linear")
-        for processor in found[run] if several else []:
-            label = processor if len(runs) == 1 else f"{run}, {processor}"
-            parts[label] = rows[here | rows["processor"].eq(processor)]
-        if not several or not found[run]:
+        anywhere = rows["processor"].isna() | rows["kind"].eq("linear")
+        for processor in found[run]:
+            label = run if not several else processor if len(runs) == 1 else f"{run}, {processor}"
+            parts[label] = rows[anywhere | rows["processor"].eq(processor)]
+        if not found[run]:
             parts[run] = rows
     return parts
 
 
 def processor_note(runs: Runs, objectives: Mapping[str, str]) -> str | None:
     """A warning where models were timed on different processor types; None where they were not."""
-    counts: Counter[str] = Counter()
+    counts, aside = Counter[str](), Counter[str]()
     for rows in runs.values():
-        counts.update(str(name) for name in candidates(rows)["processor"].dropna())
-    if len(counts) < 2 or not is_timed(objectives):
+        names = processors(rows)
+        for name, count in candidates(rows)["processor"].dropna().value_counts().items():
+            (counts if name in names else aside)[str(name)] += int(count)
+    if not is_timed(objectives) or len(counts) + len(aside) < 2:
         return None
-    named = ", ".join(f"{name} ({count} models)" for name, count in counts.most_common())
-    return (
-        f"Timed on {len(counts)} processor types: {named}. Speed-ups do not compare between them, "
-        "so each has a front of its own."
-    )
+    said = []
+    if len(counts) > 1:
+        named = ", ".join(f"{name} ({count} models)" for name, count in counts.most_common())
+        said.append(f"Timed on {len(counts)} processor types: {named}; each has its own front.")
+    for name, count in aside.most_common():
+        said.append(f"{count} models were timed on {name} only, in passing, and are on no front.")
+    return " ".join([*said, "Speed-ups do not compare between processor types."])
 
 
 def why_not_comparable(runs: Runs) -> str | None:
@@ -81,7 +85,9 @@ def why_not_comparable(runs: Runs) -> str | None:
         known = {name: values for name, values in seen.items() if values}
         if len({tuple(values) for values in known.values()}) > 1:
             told = "; ".join(f"{name}: {', '.join(values)}" for name, values in known.items())
-            return f"these runs differ in {what} ({column}: {told}), so their numbers do not compare"
+            return (
+                f"these runs differ in {what} ({column}: {told}), so their numbers do not compare"
+            )
     return None
 
 

@@ -171,7 +171,9 @@ def _short(name: str, *, with_unit: bool = True) -> str:
     """A label in lines that fit beside a small panel."""
     shown = display_of(name)
     label = shown.label.replace(" over the fp32 teacher", "")
-    label = f"{label[0].upper()}{label[1:]}" + (f" ({shown.unit})" if shown.unit and with_unit else "")
+    label = f"{label[0].upper()}{label[1:]}" + (
+        f" ({shown.unit})" if shown.unit and with_unit else ""
+    )
     return textwrap.fill(label, 14)
 
 
@@ -253,7 +255,9 @@ def stage_figure(table: pd.DataFrame) -> Figure:
         unit, seconds = ("hours", 3600.0) if table["seconds"].sum() > 7200 else ("minutes", 60.0)
         values = table["seconds"] / seconds
         special = table["stage"].isin([UNATTRIBUTED, NO_RESULT])
-        bars = ax.barh(table["stage"].str.replace("_", " "), values, color="0.5", edgecolor=INK, lw=0.5)
+        bars = ax.barh(
+            table["stage"].str.replace("_", " "), values, color="0.5", edgecolor=INK, lw=0.5
+        )
         for bar, is_special in zip(bars, special, strict=True):
             if is_special:
                 bar.set(facecolor="white", hatch="////")

@@ -61,32 +61,43 @@ def is_timed(objectives: Mapping[str, str]) -> bool:
 
 
 def processors(rows: pd.DataFrame) -> list[str]:
-    """The processor types that models were measured on, the most frequent first."""
+    """The processor types that count, the one with most models first.
+
+    Once models were timed alone, which is done to a front and on the processor that it is meant
+    for, only such types count: timings that were taken in passing elsewhere were for the search.
+    """
     models = candidates(rows)
-    return [str(name) for name in models["processor"].dropna().value_counts().index]
+    alone = models["timed_alone"].fillna(False).astype(bool)
+    counted = models[alone] if models.loc[alone, "processor"].notna().any() else models
+    return [str(name) for name in counted["processor"].dropna().value_counts().index]
 
 
 def main_processor(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
-    """The rows without what was timed on another processor type than most models."""
-    if not is_timed(objectives) or len(found := processors(rows)) < 2:
+    """The rows without what was timed on another processor type than the one with most models."""
+    if not is_timed(objectives) or rows["processor"].nunique() < 2:
         return rows
-    timed_here = rows["processor"].isna() | rows["processor"].eq(found[0])
+    timed_here = rows["processor"].isna() | rows["processor"].eq(processors(rows)[0])
     return rows[timed_here | rows["kind"].eq("linear")]
 
 
-def front_rows(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
+def front_rows(
+    rows: pd.DataFrame, objectives: Mapping[str, str], *, across_processors: bool = False
+) -> pd.DataFrame:
     """The candidates that no other dominates, the best in quality first.
 
     What breaks a constraint of the sweep is not on the front. Where an objective is timed, models
     of different processor types do not dominate each other: these are several fronts in one frame.
+    `across_processors` takes speed-ups for comparable, which is good enough to choose what to time
+    again, and for nothing else.
     """
     models = candidates(rows)
     models = models[models["feasible"].fillna(True).astype(bool)]
     values, directions = objective_values(models, objectives), list(objectives.values())
     mask = np.zeros(len(models), dtype=bool)
-    groups = models["processor"].fillna("").to_numpy() if is_timed(objectives) else mask
-    for group in pd.unique(groups):
-        here = np.flatnonzero(groups == group)
+    apart = is_timed(objectives) and not across_processors and rows["processor"].nunique() > 1
+    for processor in processors(rows) if apart else [None]:
+        of = models["processor"].eq(processor).fillna(False) if apart else models["trial"].notna()
+        here = np.flatnonzero(of.to_numpy(dtype=bool))
         mask[here] = front_mask(values[here], directions)
     quality = quality_objective(objectives)
     ascending = objectives[quality] == "minimize"

@@ -114,7 +114,9 @@ def empty_panel(ax: Axes, text: str) -> None:
 def mark(label: str, marker: str, **look: Any) -> Line2D:
     """A legend's entry for markers."""
     outline = {"markeredgecolor": INK, "markeredgewidth": 0.6}
-    return Line2D([], [], label=label, marker=marker, **{"linestyle": "", "markersize": 6, **outline, **look})
+    return Line2D(
+        [], [], label=label, marker=marker, **{"linestyle": "", "markersize": 6, **outline, **look}
+    )
 
 
 def save_figure(figure: Figure, stem: Path) -> list[Path]:

@@ -51,7 +51,9 @@ def tradeoff_figure(rows: pd.DataFrame, objectives: Mapping[str, str]) -> Figure
     rows = main_processor(rows, objectives)
     quality = quality_objective(objectives)
     others = {name: way for name, way in objectives.items() if name != quality}
-    pair = dict(list(({} | others | {k: v for k, v in _USUAL.items() if k not in others}).items())[:2])
+    pair = dict(
+        list(({} | others | {k: v for k, v in _USUAL.items() if k not in others}).items())[:2]
+    )
     models = candidates(rows)
     models = models.dropna(subset=[quality, *pair])
     drop = quality_drop(models, rows, objectives).to_numpy(dtype=float)

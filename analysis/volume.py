@@ -33,9 +33,7 @@ def volume_history(
     return hypervolume_history(costs, ["minimize"] * len(objectives), np.ones(len(objectives)))
 
 
-def scaled_costs(
-    models: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str]
-) -> Costs:
+def scaled_costs(models: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str]) -> Costs:
     """(n, m) costs of the models against the baseline, 1 at the reference point; NaN: unknown."""
     baseline = candidates(rows[rows["method"].eq("baseline")]).head(1)
     values = objective_values(models, objectives)

@@ -49,7 +49,9 @@ def methods_view(methods: pd.DataFrame) -> Table:
     return _table(format_table(methods), title="Methods, one by one and combined")
 
 
-def front_views(front: pd.DataFrame, *, title: str, rows: int | None = None) -> list[RenderableType]:
+def front_views(
+    front: pd.DataFrame, *, title: str, rows: int | None = None
+) -> list[RenderableType]:
     """Return the front as tables, one for each processor type, of at most `rows` lines each."""
     if "processor" not in front:
         return [*_cut(front, title, rows)]

@@ -14,7 +14,7 @@ from rich.text import Text
 from analysis.query import matching, sorted_by
 from analysis.report import NOTE, front_table, method_table, to_records
 from analysis.results import load_results
-from analysis.runs import processor_note
+from analysis.runs import front_parts, processor_note
 from analysis.selection import front_rows
 from sweeps.config import ConfigError
 from sweeps.display import front_views, methods_view
@@ -62,6 +62,7 @@ def pareto_report(
         ValueError: A condition or a column that cannot be read, in one line with the columns.
     """
     from analysis.figures import front_figure
+    from analysis.overlay import fronts_figure
     from analysis.style import save_figure
 
     rows = finished_rows(run)
@@ -75,11 +76,14 @@ def pareto_report(
     stem = stem or run.path / "report" / "pareto_front"
     stem.parent.mkdir(parents=True, exist_ok=True)
     compacted = run.path / "results.parquet"
+    parts = front_parts({run.name: rows}, objectives)
+    (only, *others) = parts.values()
+    figure = fronts_figure(parts, objectives) if others else front_figure(only, objectives)
     return Report(
         methods=method_table(rows, objectives),
         front=front,
         results=compacted if compacted.exists() else run.rows,
-        figures=save_figure(front_figure(rows, objectives), stem),
+        figures=save_figure(figure, stem),
         title="Pareto front" if where is None else f"Pareto front of the models where {where}",
         warning=processor_note({run.name: rows}, objectives),
     )
