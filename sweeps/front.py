@@ -24,7 +24,7 @@ def untimed(run: Run) -> pd.DataFrame:
     models = candidates(rows)
     if models.empty:
         return models
-    front = front_rows(rows, run.sweep.objectives)
+    front = front_rows(rows, run.sweep.objectives, across_processors=True)
     wanted = pd.concat([front, models[models["kind"].eq("reference")]]).drop_duplicates("trial")
     return wanted[~wanted["timed_alone"].fillna(False).astype(bool)]
 
