@@ -149,7 +149,7 @@ def _why_fruitless(run: Run, last: Round, ended: Sequence[JobState]) -> str | No
 
 def _launch_next(run: Run, number: int, lost: Sequence[Orphan]) -> None:
     worker = grow(run, lost)
-    left = max(len(lost), trials_left(run, open_study(run)))
+    left = len(lost) + trials_left(run, open_study(run))
 
     def refused(error: SubmissionError) -> None:
         nonlocal worker
