@@ -111,7 +111,8 @@ def test_a_licence_comes_from_the_card_or_the_package_and_else_is_unknown(tmp_pa
 
 
 @pytest.mark.parametrize(
-    "text", ["", "no front matter", "---\n[broken\n---\n", "---\ntags: [x]\n---\n", "---\n- a\n---\n"]
+    "text",
+    ["", "no front matter", "---\n[broken\n---\n", "---\ntags: [x]\n---\n", "---\n- a\n---\n"],
 )
 def test_a_card_without_a_licence_says_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "README.md").write_text(text)
