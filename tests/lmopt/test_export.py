@@ -25,10 +25,10 @@ from lmopt.export import (
     write_onnx,
     write_transformers,
 )
+from lmopt.models import load_classifier, load_tokenizer
 from lmopt.quantize import build_artifact
 from lmopt.reload import evaluate_folder
 from lmopt.runtime import open_session
-from lmopt.student import load_classifier, load_tokenizer
 from lmopt.usage import USAGE, run_usage, usage_text
 
 NAMES = ["деньги", "наука", "спорт"]

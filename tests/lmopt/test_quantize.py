@@ -189,7 +189,8 @@ def test_equal_weights_give_equal_files_whatever_was_converted_before(
     """A hash or a size that counts the conversions of a process could never be reproduced."""
     code = (
         "import sys; from pathlib import Path; from lmopt.quantize import build_artifact; "
-        "Path(sys.argv[2]).mkdir(); build_artifact(Path(sys.argv[1]), 32, Path(sys.argv[2]), bits=4)"
+        "model, folder = map(Path, sys.argv[1:]); folder.mkdir(); "
+        "build_artifact(model, 32, folder, bits=4)"
     )
     fresh = tmp_path / "fresh"
     subprocess.run([sys.executable, "-c", code, str(narrow), str(fresh)], check=True)
