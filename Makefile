@@ -9,7 +9,7 @@ SEED ?= 0
 # Every version is pinned in constraints.txt, so that the same commit gives the same environment.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check chaos clean
+.PHONY: demo test check chaos bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +43,10 @@ test: $(VENV)/.test check
 chaos: $(VENV)/.test
 	@$(BIN)/python -m slurm.devcluster install || true
 	$(BIN)/python -m tests.cluster.chaos --minutes $(MINUTES) --seed $(SEED)
+
+# Ratios against bare code that does the same work; no time is asserted. On an idle machine.
+bench: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -88,6 +88,7 @@ def test_the_tutorial_says_what_it_asks_to_be_smaller() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # the whole tutorial, whoever comes first
 def test_the_tutorial_ends_with_a_winner(tutorial: tuple[User, dict[str, str]]) -> None:
     user, said = tutorial
     assert "6/6 trials" in output(said, "lmopt check")
@@ -108,6 +109,7 @@ def output(said: Mapping[str, str], start: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", names([page for page in DOCS if page != TUTORIAL]))
 def test_the_blocks_of_a_page_run(
     page: Path, user: User, tutorial: tuple[User, dict[str, str]]
