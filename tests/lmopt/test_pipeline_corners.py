@@ -26,7 +26,7 @@ RUNTIME = RuntimeConfig(rounds_b1=3, rounds_b32=3)
 
 def prepare_task(csv_file: Path, teacher: Path, cache: Path, columns: dict[str, str]) -> Prepared:
     task = TaskConfig(dataset=str(csv_file), max_length=24, **columns)  # type: ignore[arg-type]
-    config = TeacherConfig(model=str(teacher), epochs=2, learning_rate=3e-3, batch_size=16)
+    config = TeacherConfig(model=str(teacher), epochs=4, learning_rate=3e-3, batch_size=16)
     return prepare(task, config, StudentConfig(), RUNTIME, cache=cache, threads=1)
 
 
@@ -50,6 +50,7 @@ def albert_folder(texts: list[tuple[str, str, str]], tmp_path_factory: Any) -> P
         intermediate_size=64,
         max_position_embeddings=64,
         classifier_dropout_prob=0,
+        initializer_range=0.1,
     )
     save_model(AlbertForMaskedLM(config), tokenizer, folder)
     return folder
