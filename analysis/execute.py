@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_SOCKET_PATH = 50  # with Jupyter's file name a socket's path must stay under 108 characters
+_SOCKET_PATH = 90  # of the folder: with its name a socket's path must stay under 104 characters
 TIMEOUT_S = 1800  # of a cell; a login node under load is slow, a hung kernel must still end
 FOLDER = Path(__file__).parent / "notebooks"
 
@@ -34,8 +34,9 @@ def run_notebook(path: Path, parameters: Mapping[str, Any]) -> Any:
     with _private_folders() as folder:
         manager = AsyncKernelManager(
             kernel_name="lmopt",
-            transport="ipc" if len(str(folder)) < _SOCKET_PATH else "tcp",
+            connection_file=str(folder / "kernel.json"),
             kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(_kernel_spec(folder))]),
+            **_address(folder),
         )
         client = NotebookClient(
             _with_parameters(notebook, parameters),
@@ -66,6 +67,16 @@ def _with_parameters(notebook: Any, parameters: Mapping[str, Any]) -> Any:
     cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["injected-parameters"]})
     notebook.cells.insert(tagged[0] + 1, cell)
     return notebook
+
+
+def _address(folder: Path) -> dict[str, str]:
+    """Where the kernel listens: sockets that only this user reaches, or ports if a path is long.
+
+    The sockets' place is told in full: Jupyter's own is relative, and the kernel works elsewhere.
+    """
+    if len(str(folder)) < _SOCKET_PATH:
+        return {"transport": "ipc", "ip": str(folder / "k")}
+    return {"transport": "tcp"}
 
 
 def _kernel_spec(folder: Path) -> Path:

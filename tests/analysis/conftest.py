@@ -193,7 +193,16 @@ def _make_run(tmp_path: Path) -> Callable[..., Path]:
     return lambda trials=24, **kwargs: write_run(tmp_path / "run", example_rows(trials, **kwargs))
 
 
-@pytest.fixture(name="make_rows")
-def _make_rows(make_run: Callable[..., Path]) -> Callable[..., pd.DataFrame]:
-    """As `make_run`, read back."""
-    return lambda trials=24, **kwargs: read_rows(make_run(trials, **kwargs))
+@pytest.fixture(name="make_rows", scope="session")
+def _make_rows(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., pd.DataFrame]:
+    """`make_rows(trials, linear=..., seed=...)`: as `make_run`, read back; made once a session."""
+    made: dict[str, pd.DataFrame] = {}
+
+    def make(trials: int = 24, **kwargs: Any) -> pd.DataFrame:
+        key = f"{trials} {sorted(kwargs.items())}"
+        if key not in made:
+            folder = tmp_path_factory.mktemp("rows")
+            made[key] = read_rows(write_run(folder, example_rows(trials, **kwargs)))
+        return made[key].copy()
+
+    return make
