@@ -62,7 +62,7 @@ class Walk:
     threads: int
     progress: Progress | None = None
     device: str = "auto"
-    runtime: RuntimeConfig = RuntimeConfig()
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     times: list[StageTime] = field(default_factory=list)
 
     def stage(
@@ -377,8 +377,10 @@ def artifact_stage(
     looks_at_texts = recipe.activation_bits is not None or recipe.rounding != "nearest"
 
     def build(folder: Path, _: Path) -> None:
-        texts = {"calibration": calibration_texts(tokens, model.path)} if looks_at_texts else {}
-        maker.build_artifact(model.path, max_length, folder, **options, **texts)
+        extra: dict[str, Any] = {}
+        if looks_at_texts:
+            extra["calibration"] = calibration_texts(tokens, model.path)
+        maker.build_artifact(model.path, max_length, folder, **options, **extra)
 
     parameters = {"runtime": name, "max_length": max_length} | options | runtime_versions(name)
     parents = [model.key, tokens.key] if looks_at_texts else [model.key]

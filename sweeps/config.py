@@ -19,7 +19,14 @@ from pydantic import (
 )
 
 from lmopt.capability import RUNTIME_BITS, refusal
-from lmopt.config import Recipe, RuntimeConfig, RuntimeName, StudentConfig, TaskConfig, TeacherConfig
+from lmopt.config import (
+    Recipe,
+    RuntimeConfig,
+    RuntimeName,
+    StudentConfig,
+    TaskConfig,
+    TeacherConfig,
+)
 from sweeps.space import Categorical, Distribution, Float, Int, probes
 
 Direction = Literal["maximize", "minimize"]
