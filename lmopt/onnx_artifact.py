@@ -147,7 +147,7 @@ def _packed(values: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
     stored: npt.NDArray[np.uint8] = values.astype(np.uint8)
     if bits == 4:
         stored = np.pad(stored, ((0, 0), (0, stored.shape[1] % 2)))
-        stored = stored[:, ::2] | (stored[:, 1::2] << 4)
+        stored = np.bitwise_or(stored[:, ::2], stored[:, 1::2] << 4).astype(np.uint8)
     return stored
 
 
