@@ -121,7 +121,9 @@ def clear_padding(folder: Path) -> None:
     xml, weights = (folder / name for name in MODEL_FILES)
     with weights.open("r+b") as file:
         for constant in ElementTree.parse(xml).iter("data"):
-            shape = [int(size) for size in constant.get("shape", "").split(",") if size.strip("?. ")]
+            shape = [
+                int(size) for size in constant.get("shape", "").split(",") if size.strip("?. ")
+            ]
             if constant.get("element_type") in ("u4", "i4", "nf4") and math.prod(shape) % 2:
                 last = int(constant.attrib["offset"]) + int(constant.attrib["size"]) - 1
                 file.seek(last)

@@ -73,7 +73,10 @@ def ask_for(run: Run, trials: Sequence[int]) -> None:
                 f"trial {trial} has no artifact to keep; completed are: "
                 f"{', '.join(str(number) for number in sorted(known)) or 'none'}"
             )
-    write_json(run.path / "kept.json", {"trials": sorted(_asked_for(run) | {int(number) for number in trials})})
+    write_json(
+        run.path / "kept.json",
+        {"trials": sorted(_asked_for(run) | {int(number) for number in trials})},
+    )
 
 
 def _asked_for(run: Run) -> set[int]:

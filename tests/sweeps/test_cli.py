@@ -13,7 +13,10 @@ import yaml
 
 from sweeps.run import Run
 
-COMMANDS = ["check", "submit", "resume", "status", "cancel", "logs", "pareto", "schema"]
+COMMANDS = [
+    "check", "submit", "resume", "status", "cancel", "logs", "pareto", "schema", "export",
+    "reproduce", "disk",
+]  # fmt: skip
 ENVIRONMENT = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
 
 
