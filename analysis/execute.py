@@ -44,7 +44,7 @@ def run_notebook(path: Path, parameters: Mapping[str, Any]) -> Any:
             timeout=TIMEOUT_S,
             resources={"metadata": {"path": str(folder)}},
         )
-        client.execute()
+        client.execute(cleanup_kc=True)  # a manager that is given stays up otherwise
     return notebook
 
 

@@ -30,8 +30,9 @@ _SUBSET_NOTE = (
 _PRODUCT_NOTE = (
     "Each point is a model that combines methods. Full: expected is the product of gains that were "
     "each measured alone at the same settings. Hollow: of one factor per setting, fitted to all "
-    "other models. On the line gains multiply; shaded: within {share:.0f} % of it. In the corner: "
-    "number of models, median, and in brackets the middle 90 %."
+    "other models; that is right on average by itself, so its spread tells. On the line gains "
+    "multiply; shaded: within {share:.0f} % of it. In the corner: number of models, median, and in "
+    "brackets the middle 90 %."
 )
 _AUDIT_NOTE = (
     "Claimed, as papers count: bytes are nonzero parameters times their bits, time is nonzero "

@@ -146,7 +146,7 @@ def product_summary(products: pd.DataFrame) -> pd.DataFrame:
                 "median": median,
                 "low": low,
                 "high": high,
-                "finding": _finding(median),
+                "finding": _finding(basis, len(group), low, median, high),
             }
         )
     return pd.DataFrame(
@@ -155,8 +155,15 @@ def product_summary(products: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _finding(median: float) -> str:
+def _finding(basis: str, models: int, low: float, median: float, high: float) -> str:
+    band = f"within {100 * MULTIPLY_WITHIN:.0f} %"
+    if basis == "fitted":  # the fit multiplies, so it is right on average: the spread is the test
+        if max(high - 1, 1 / low - 1) <= MULTIPLY_WITHIN:
+            return f"gains multiply (the middle 90 % {band})"
+        return f"gains multiply only roughly: {low:.2f} to {high:.2f} of the product"
     if abs(median - 1) <= MULTIPLY_WITHIN:
-        return f"gains multiply (within {100 * MULTIPLY_WITHIN:.0f} %)"
-    share = f"{median:.2f} of the product"
-    return f"together less than the product: {share}" if median < 1 else f"more: {share}"
+        said = f"gains multiply ({band})"
+    else:
+        share = f"{median:.2f} of the product"
+        said = f"together {'less' if median < 1 else 'more'} than the product: {share}"
+    return f"{said}; one model only" if models == 1 else said

@@ -207,7 +207,7 @@ def parallel_figure(
 
 
 _DOMINATED: dict[str, Any] = {"color": "0.78", "lw": 0.7, "zorder": 2}
-_TICKS = 5
+_TICKS, _LEVELS = 5, 8  # of a continuous axis; each level is a tick where there are no more
 
 
 def _draw_axis(
@@ -222,7 +222,7 @@ def _draw_axis(
     scale = np.log if logs else np.asarray
     low, high = float(scale(levels[0])), float(scale(levels[-1]))
     span, flip = (high - low) or 1.0, objectives.get(name) == "minimize"
-    if len(levels) > _TICKS:
+    if len(levels) > _LEVELS:
         even = np.linspace(low, high, _TICKS)
         levels = np.exp(even) if logs else even
     place = (scale(levels) - low) / span if high > low else np.full(len(levels), 0.5)

@@ -61,6 +61,18 @@ def test_gains_that_multiply_are_found_to(make_rows: MakeRows, objectives: dict[
     assert set(found["finding"]) == {"together less than the product: 0.50 of the product"}
 
 
+def test_a_fit_is_judged_by_its_spread_and_one_model_is_said_to_be_one() -> None:
+    """A fit that multiplies has its median at 1 whatever the gains do."""
+    names = {"trial": [1, 2, 3, 4], "methods": [("a", "b")] * 4, "gain": ["size_ratio"] * 4}
+    fitted = pd.DataFrame(names | {"basis": "fitted", "expected": 2.0})
+    tight = product_summary(fitted.assign(measured=[1.9, 2.0, 2.0, 2.1]))
+    assert list(tight["finding"]) == ["gains multiply (the middle 90 % within 10 %)"]
+    (wide,) = product_summary(fitted.assign(measured=[1.0, 2.0, 2.0, 4.0]))["finding"]
+    assert wide.startswith("gains multiply only roughly: 0.")
+    (single,) = product_summary(fitted.assign(measured=3.6, basis="alone").head(1))["finding"]
+    assert single == "together more than the product: 1.80 of the product; one model only"
+
+
 def test_what_was_not_measured_alone_is_fitted_to_all_other_models(
     make_rows: MakeRows, objectives: dict[str, str]
 ) -> None:
