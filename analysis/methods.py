@@ -146,7 +146,7 @@ def product_summary(products: pd.DataFrame) -> pd.DataFrame:
                 "median": median,
                 "low": low,
                 "high": high,
-                "finding": _finding(basis, len(group), low, median, high),
+                "finding": _finding(str(basis), len(group), low, median, high),
             }
         )
     return pd.DataFrame(

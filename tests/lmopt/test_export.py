@@ -73,7 +73,7 @@ def tokens_file(tokens: Tokens, tmp_path_factory: Any) -> Path:
 
 def artifact(classifier: Path, folder: Path, bits: Any) -> Path:
     folder.mkdir()
-    build_artifact(classifier, bits, LENGTH, folder)
+    build_artifact(classifier, LENGTH, folder, bits=bits)
     (folder / RECORD).write_text("{}")
     return folder
 

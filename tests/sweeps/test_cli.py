@@ -14,8 +14,8 @@ import yaml
 from sweeps.run import Run
 
 COMMANDS = [
-    "check", "submit", "resume", "status", "cancel", "logs", "rebuild", "doctor", "pareto", "report",
-    "compare", "dashboard", "export", "reproduce", "disk", "schema",
+    "check", "submit", "resume", "status", "cancel", "logs", "rebuild", "doctor", "pareto",
+    "report", "compare", "dashboard", "export", "reproduce", "disk", "schema",
 ]  # fmt: skip
 ENVIRONMENT = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
 
