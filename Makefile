@@ -42,7 +42,6 @@ test: $(VENV)/.test check
 # Random faults on a private Slurm while small sweeps run: make chaos MINUTES=60 SEED=7
 chaos: $(VENV)/.test
 	@$(BIN)/python -m slurm.devcluster install || true
-	$(BIN)/python -m pytest -m chaos tests/cluster
 	$(BIN)/python -m tests.cluster.chaos --minutes $(MINUTES) --seed $(SEED)
 
 # Ratios against bare code that does the same work; no time is asserted. On an idle machine.

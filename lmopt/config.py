@@ -52,6 +52,26 @@ QUANTIZATION_FIELDS = {
     "mixed_share",
 }
 
+# At their defaults, all of them, a recipe leaves the teacher as it is.
+COMPRESSION_FIELDS = (
+    "base",
+    "layers",
+    "vocabulary_min_count",
+    "embedding_rank",
+    "hidden_size",
+    "epochs",
+    "assistant_layers",
+    "hidden_weight",
+    "attention_weight",
+    "ffn_keep",
+    "heads_keep",
+    "structure_epochs",
+    "sparsity",
+    "clusters",
+    "bits",
+    "finetune_epochs",
+    *sorted(QUANTIZATION_FIELDS),
+)
 # Single weights last or before distillation alone, which holds the zeros: neurons and heads that
 # are cut later would take zeros with them.
 Order = Literal[

@@ -144,12 +144,11 @@ def round_blocks(
 
 
 def _packed(values: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
-    values = values.astype(np.uint8)
-    if bits == 8:
-        return values
-    values = np.pad(values, ((0, 0), (0, values.shape[1] % 2)))
-    packed: npt.NDArray[np.uint8] = values[:, ::2] | (values[:, 1::2] << 4)
-    return packed
+    stored: npt.NDArray[np.uint8] = values.astype(np.uint8)
+    if bits == 4:
+        stored = np.pad(stored, ((0, 0), (0, stored.shape[1] % 2)))
+        stored = np.bitwise_or(stored[:, ::2], stored[:, 1::2] << 4).astype(np.uint8)
+    return stored
 
 
 def block_size(width: int) -> int:
@@ -204,7 +203,7 @@ def quantize_products_by_block(proto: Any) -> None:
 
 
 def store_half(proto: Any, *, min_rank: int) -> None:
-    """Store floats of so many dimensions or more in 16 bits; the graph computes in 32 as before."""
+    """Store floats of at least `min_rank` dimensions in 16 bits; products stay in 32."""
     from onnx import TensorProto, helper, numpy_helper
 
     floats = [t for t in proto.graph.initializer if t.data_type == TensorProto.FLOAT]

@@ -191,9 +191,10 @@ def artifact_stage(
     looks_at_texts = recipe.activation_bits is not None or recipe.rounding != "nearest"
 
     def build(folder: Path, _: Path) -> None:
-        texts = calibration_texts(tokens, model.path) if looks_at_texts else []
-        looks = {"calibration": texts} if texts else {}
-        maker.build_artifact(model.path, max_length, folder, **(options | looks))
+        extra: dict[str, Any] = {}
+        if looks_at_texts:
+            extra["calibration"] = calibration_texts(tokens, model.path)
+        maker.build_artifact(model.path, max_length, folder, **options, **extra)
 
     parameters = {"runtime": name, "max_length": max_length} | options | runtime_versions(name)
     parents = [model.key, tokens.key] if looks_at_texts else [model.key]

@@ -1,4 +1,4 @@
-"""Make a torch artifact: safetensors in fp32, or bf16 at `bits` 16, as transformers loads them."""
+"""Make a torch artifact: what transformers loads, in fp32 or, at `bits` 16, in bf16."""
 
 from pathlib import Path
 

@@ -16,6 +16,7 @@ from slurm.submit import SubmissionError
 from sweeps import reconcile
 from sweeps.front import measures_apart, time_front, untimed, why_not_measured
 from sweeps.job import this_job
+from sweeps.keep import prune_artifacts
 from sweeps.launch import launch, launch_guard, launch_measure, take_back
 from sweeps.patience import submit_patiently
 from sweeps.reconcile import Orphan
@@ -148,7 +149,7 @@ def _why_fruitless(run: Run, last: Round, ended: Sequence[JobState]) -> str | No
 
 def _launch_next(run: Run, number: int, lost: Sequence[Orphan]) -> None:
     worker = grow(run, lost)
-    left = max(len(lost), trials_left(run, open_study(run)))
+    left = len(lost) + trials_left(run, open_study(run))
 
     def refused(error: SubmissionError) -> None:
         nonlocal worker
@@ -184,3 +185,4 @@ def finish(run: Run, job: Job, *, complete: bool = True) -> None:
         write_report(run)
     if complete:
         write_json(run.path / "finished.json", {"trials": run.trials})
+    prune_artifacts(run)

@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -25,7 +24,7 @@ def untimed(run: Run) -> pd.DataFrame:
     models = candidates(rows)
     if models.empty:
         return models
-    front = front_rows(rows, run.sweep.objectives)
+    front = front_rows(rows, run.sweep.objectives, across_processors=True)
     wanted = pd.concat([front, models[models["kind"].eq("reference")]]).drop_duplicates("trial")
     return wanted[~wanted["timed_alone"].fillna(False).astype(bool)]
 
@@ -47,12 +46,14 @@ def time_front(run: Run, job: Job) -> None:
 def _time(run: Run, wanted: pd.DataFrame, job: Job) -> None:
     from lmopt.environment import processor_name
     from lmopt.pipeline import time_artifact
+    from sweeps.remake import artifact_of
     from sweeps.worker import load_prepared
 
     prepared = load_prepared(run, threads_of(job))
     for values in wanted.to_dict("records"):
         log.info("timing trial %d alone", values["trial"])
-        samples, noisy = time_artifact(prepared, Path(values["artifact_path"]), cache=run.cache)
+        artifact = artifact_of(run, prepared, {str(name): v for name, v in values.items()})
+        samples, noisy = time_artifact(prepared, artifact, cache=run.cache)
         overlay: dict[str, Any] = {
             "trial": int(values["trial"]),
             "attempt": int(values["attempt"]),

@@ -16,6 +16,7 @@ from sweeps import claims, row
 from sweeps.attempts import next_attempt
 from sweeps.claims import Claim
 from sweeps.job import this_job, threads_of
+from sweeps.keep import prune_now_and_then, register
 from sweeps.progress import ProgressFile
 from sweeps.reconcile import tell_row
 from sweeps.run import Run, open_run
@@ -30,6 +31,7 @@ def prepare_run(run_dir: str) -> None:
     progress = ProgressFile(run, job.job_id, "prepare")
     try:
         prepared = load_prepared(run, threads_of(job), progress)
+        register(run, prepared)
         write_linear_row(run, prepared)
     finally:
         progress.close()
@@ -54,6 +56,7 @@ def work(run_dir: str, index: int, resources: JobResources) -> None:
             if not run_attempt(run, prepared, claim, job, progress):
                 break  # this job counts as dead: whatever it did from now on would be dropped
             done += 1
+            prune_now_and_then(run)
     finally:
         progress.close()
 

@@ -47,7 +47,7 @@ def kill_worker(target: Target) -> bool:
 def kill_finalizer(target: Target) -> bool:
     """Kill -9 the finalizer, if it runs."""
     job = finalizer(target.run_dir)
-    return job is not None and _kill(target.run_dir, job)
+    return job is not None and _kill(target.run_dir, job) and _ended(target, {"job_id": job})
 
 
 def cancel_finalizer(target: Target) -> bool:
@@ -55,6 +55,7 @@ def cancel_finalizer(target: Target) -> bool:
     job = finalizer(target.run_dir)
     if job is not None:
         devcluster.call(target.cluster.folder, "scancel", job, check=False)
+        _ended(target, {"job_id": job})
     return job is not None
 
 

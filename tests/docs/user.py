@@ -24,6 +24,7 @@ SMALLER = {
     "--trials 40": "--trials 8",
     "--max-accuracy-drop 0.01": "--max-accuracy-drop 1",
     "--min-speedup 4": "--min-speedup 0.01",
+    "--min-speedup 8": "--min-speedup 0.01",
 }
 PROGRAMS = {
     "lmopt": """\

@@ -26,7 +26,7 @@ RUNTIME = RuntimeConfig(rounds_b1=3, rounds_b32=3)
 
 def prepare_task(csv_file: Path, teacher: Path, cache: Path, columns: dict[str, str]) -> Prepared:
     task = TaskConfig(dataset=str(csv_file), max_length=24, **columns)  # type: ignore[arg-type]
-    config = TeacherConfig(model=str(teacher), epochs=2, learning_rate=3e-3, batch_size=16)
+    config = TeacherConfig(model=str(teacher), epochs=4, learning_rate=3e-3, batch_size=16)
     return prepare(task, config, StudentConfig(), RUNTIME, cache=cache, threads=1)
 
 
@@ -50,6 +50,7 @@ def albert_folder(texts: list[tuple[str, str, str]], tmp_path_factory: Any) -> P
         intermediate_size=64,
         max_position_embeddings=64,
         classifier_dropout_prob=0,
+        initializer_range=0.1,
     )
     save_model(AlbertForMaskedLM(config), tokenizer, folder)
     return folder
@@ -63,7 +64,7 @@ def test_albert_through_every_pass(csv_file: Path, albert_folder: Path, tmp_path
     assert untrained.parameters == read_manifest(prepared.baseline).parameters
     for artifact in (prepared.baseline, untrained.artifact):
         assert weight_bytes(artifact) == pytest.approx(4 * untrained.parameters, rel=0.05)
-    training = {"epochs": 3, "learning_rate": 5e-3, "batch_size": 8}
+    training = {"epochs": 10, "learning_rate": 5e-3, "batch_size": 8}
     recipe = Recipe(layers=2, sparsity=0.5, recovery_epochs=1, bits=8, **training)
     outcome = run_recipe(prepared, recipe, cache=tmp_path, threads=1)
     assert 0.2 < outcome.sparsity < 0.5
@@ -109,7 +110,7 @@ def test_the_artifact_of_a_trimmed_and_factorised_model(
         for bits in (32, 8, 4):
             artifact = tmp_path / f"{name}{bits}"
             artifact.mkdir()
-            build_artifact(folder, bits, 24, artifact)  # type: ignore[arg-type]
+            build_artifact(folder, 24, artifact, bits=bits)  # type: ignore[arg-type]
             sizes[name, bits] = weight_bytes(artifact)
     for bits, tolerance in ((32, 0.02), (8, 0.05)):  # torch multiplies in bf16 where it can.
         session = open_session(tmp_path / f"small{bits}", 1)

@@ -32,7 +32,12 @@ from transformers import (
 
 from lmopt.data import Tokens, pad, tokenize
 from lmopt.models import load_classifier, load_tokenizer, save_model
-from lmopt.vocabulary import kept_ids, trim_tokenizer, trim_vocabulary
+from lmopt.vocabulary import (
+    factorize_vocabulary,
+    kept_ids,
+    trim_tokenizer,
+    trim_vocabulary,
+)
 
 NARROW = {
     "hidden_size": 16,
@@ -245,6 +250,46 @@ def test_special_tokens_at_the_end_and_padding_in_the_file(tmp_path: Path) -> No
     limit = load_classifier(tmp_path / "full").config.max_position_embeddings
     moved = tokenizer.pad_token_id - trimmed.pad_token_id
     assert load_classifier(tmp_path / "trimmed").config.max_position_embeddings == limit - moved
+
+
+def test_a_tokenizer_without_a_class_of_its_own_knows_its_special_tokens_from_the_file() -> None:
+    tokens = ["a", "b", "ab", "##a", "##b", "aa", "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    bert = BertTokenizer({token: i for i, token in enumerate(tokens)})
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bert.backend_tokenizer, unk_token="[UNK]", pad_token="[PAD]"
+    )
+    kept = kept_ids(tokenizer, ids_of((5, 1)), 1)
+    assert 2 not in kept
+    trimmed = trim_tokenizer(tokenizer, kept)
+    assert len(trimmed) == len(tokens) - 1
+    for text, pair in (("aa b", None), ("aa", "b ba")):
+        before, after = tokenizer(text, pair)["input_ids"], trimmed(text, pair)["input_ids"]
+        assert before[0] == tokens.index("[CLS]")
+        assert kept[after].tolist() == before
+
+
+def test_mpnet_takes_id_1_for_the_padding_whatever_its_tokenizer_says(tmp_path: Path) -> None:
+    tokens = ["aa", "ab", "<s>", "a", "b", "##a", "##b", "ba", "</s>", "<pad>", "[UNK]", "<mask>"]
+    tokenizer = MPNetTokenizer({token: i for i, token in enumerate(tokens)})
+    save_classifier(tokenizer, MPNetConfig, NARROW, tmp_path / "full")
+    kept = trim(tmp_path / "full", ["b a b"], tmp_path / "trimmed")
+    assert [t for i, t in enumerate(tokens) if i not in kept] == ["ba"]
+    check_equal_logits(tmp_path / "full", tmp_path / "trimmed", kept, ["b a b", "a a", "ab b"])
+
+
+def test_a_factorised_vocabulary_fits_the_words_that_are_used(
+    classifier_folder: Path, tmp_path: Path
+) -> None:
+    """As many words as the rank, and no other: their vectors are kept as they are."""
+    used = np.arange(9, 17)
+    factorize_vocabulary(classifier_folder, ids_of(*((i, 3) for i in used)), 8, tmp_path)
+    before, model = load_classifier(classifier_folder), load_classifier(tmp_path)
+    ids = torch.from_numpy(used)
+    with torch.inference_mode():
+        expected, got = (m.get_input_embeddings()(ids) for m in (before, model))
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+    assert model.config.lmopt_shape == {"embedding_rank": 8}
+    assert load_tokenizer(tmp_path).get_vocab() == load_tokenizer(classifier_folder).get_vocab()
 
 
 def test_tokenizers_that_cannot_be_trimmed_say_so(tmp_path: Path) -> None:

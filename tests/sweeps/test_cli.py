@@ -14,18 +14,9 @@ import yaml
 from sweeps.run import Run
 
 COMMANDS = [
-    "check",
-    "submit",
-    "resume",
-    "status",
-    "cancel",
-    "logs",
-    "rebuild",
-    "doctor",
-    "pareto",
-    "dashboard",
-    "schema",
-]
+    "check", "submit", "resume", "status", "cancel", "logs", "rebuild", "doctor", "pareto",
+    "report", "compare", "dashboard", "export", "reproduce", "disk", "schema",
+]  # fmt: skip
 ENVIRONMENT = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
 
 

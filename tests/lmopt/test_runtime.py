@@ -1,0 +1,397 @@
+"""Every runtime at every width against the torch model that its artifact was made from."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import (
+    AlbertConfig,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    MPNetConfig,
+    PreTrainedModel,
+    RobertaConfig,
+    XLMRobertaConfig,
+)
+
+from lmopt.artifact import folder_bytes, hash_files, read_manifest
+from lmopt.capability import RUNTIME_BITS, refusal
+from lmopt.config import Recipe, RuntimeConfig, RuntimeName
+from lmopt.data import load_tokens, pad, save_tokens, tokenize
+from lmopt.measure import Timed, evaluate, time_in_turn
+from lmopt.models import load_classifier, load_tokenizer
+from lmopt.runtime import PACKAGES, Ints, open_session, runtime_versions
+from lmopt.stages import RUNTIMES
+from lmopt.training import has_bf16
+
+LENGTH = 64
+VOCABULARY = 120
+CASES: list[tuple[RuntimeName, int]] = [
+    (n, b) for n, widths in RUNTIME_BITS.items() for b in widths
+]
+# Largest root mean square error of an artifact's logits, relative to their spread over texts, for
+# matrices of 32 columns with random weights. 32: rounding only. 16: bf16 products in OpenVINO and
+# torch, half-float weights in ONNX Runtime. 8: weights, and in ONNX Runtime activations. Fewer
+# bits: what so few random weights bear; the stored values are tested one by one elsewhere.
+TOLERANCE = {32: 1e-4, 16: 0.05, 8: 0.1, 4: 0.5, 3: 1.0, 2: 1.5}
+
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": LENGTH,
+    "num_labels": 3,
+    "pad_token_id": 0,
+}
+# Their positions begin after the padding's.
+SHIFTED = SHAPE | {"max_position_embeddings": LENGTH + 2, "pad_token_id": 1}
+FAMILIES: dict[str, Callable[[], Any]] = {
+    "bert": lambda: BertConfig(**SHAPE),
+    "distilbert": lambda: DistilBertConfig(
+        vocab_size=VOCABULARY, dim=32, n_layers=2, n_heads=4, hidden_dim=64, num_labels=3,
+        max_position_embeddings=LENGTH, pad_token_id=0,
+    ),
+    "roberta": lambda: RobertaConfig(**SHIFTED, type_vocab_size=1),
+    "xlm-roberta": lambda: XLMRobertaConfig(**SHIFTED, type_vocab_size=1),
+    "electra": lambda: ElectraConfig(**SHAPE, embedding_size=16),
+    "albert": lambda: AlbertConfig(**SHAPE, embedding_size=16),
+    "deberta-v2": lambda: DebertaV2Config(
+        **SHAPE, relative_attention=True, position_buckets=16, pos_att_type=["p2c", "c2p"],
+        share_att_key=True, norm_rel_ebd="layer_norm", position_biased_input=False,
+        type_vocab_size=0,
+    ),
+    "mpnet": lambda: MPNetConfig(**SHIFTED),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def classifiers(classifier_folder: Path, tmp_path_factory: Any) -> dict[str, Path]:
+    """A small saved classifier of each family, its matrices large enough to matter."""
+    folders: dict[str, Path] = {}
+    for name, config in FAMILIES.items():
+        torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_config(config())
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.dim() == 2:
+                    parameter.mul_(3)
+        folders[name] = tmp_path_factory.mktemp(name)
+        model.save_pretrained(folders[name])
+        load_tokenizer(classifier_folder).save_pretrained(folders[name])  # Of no matter here.
+    return folders
+
+
+@pytest.fixture(scope="module")
+def build(classifiers: dict[str, Path], tmp_path_factory: Any) -> Callable[..., Path]:
+    """Make (once) the artifact of a family for a runtime at a width."""
+    made: dict[tuple[str, RuntimeName, int], Path] = {}
+
+    def make(family: str, runtime: RuntimeName, bits: Any) -> Path:
+        key = (family, runtime, bits)
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp(f"{family}-{runtime}-{bits}")
+            RUNTIMES[runtime].build_artifact(classifiers[family], LENGTH, made[key], bits=bits)
+        return made[key]
+
+    return make
+
+
+def batch(model: PreTrainedModel, lengths: list[int]) -> tuple[Ints, Ints]:
+    """Random texts of these lengths, padded to the longest; the last id (as unknown) in each."""
+    rng = np.random.default_rng(0)
+    texts = [rng.integers(5, VOCABULARY, length).astype(np.int32) for length in lengths]
+    for text in texts:
+        text[0] = VOCABULARY - 1
+    return pad(texts, model.config.pad_token_id)
+
+
+def logits_of(model: PreTrainedModel, inputs: tuple[Ints, Ints]) -> Any:
+    with torch.inference_mode():
+        return model(*(torch.from_numpy(array) for array in inputs)).logits.numpy()
+
+
+def relative_error(got: Any, expected: Any) -> float:
+    return float(np.sqrt(((got - expected) ** 2).mean()) / expected.std(axis=0).mean())
+
+
+@pytest.mark.parametrize(("runtime", "bits"), CASES)
+def test_an_artifact_agrees_with_the_model_it_was_made_from(
+    runtime: RuntimeName, bits: int, build: Callable[..., Path], classifiers: dict[str, Path]
+) -> None:
+    model = load_classifier(classifiers["bert"]).eval()
+    inputs = batch(model, list(range(1, LENGTH + 1, 2)))
+    got = open_session(build("bert", runtime, bits), threads=1)(*inputs)
+    assert got.dtype == np.float32 and got.shape == (32, 3)
+    error = relative_error(got, logits_of(model, inputs))
+    assert error <= TOLERANCE[bits]
+    assert (error > 1e-5) == (bits < 32)  # It has been rounded at all.
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("runtime", "bits"), [("openvino", 32), ("openvino", 8), ("onnxruntime", 32),
+                          ("onnxruntime", 8), ("onnxruntime", 4), ("torch", 32), ("torch", 16)],
+)  # fmt: skip
+def test_every_family_comes_out_right(
+    family: str,
+    runtime: RuntimeName,
+    bits: int,
+    build: Callable[..., Path],
+    classifiers: dict[str, Path],
+) -> None:
+    """Token types, position offsets, shared layers: one text, padded texts, the longest texts."""
+    model = load_classifier(classifiers[family]).eval()
+    session = open_session(build(family, runtime, bits), threads=1)
+    spread = logits_of(model, batch(model, list(range(2, 40)))).std(axis=0).mean()
+    for lengths in ([1], [7], [5, LENGTH, 17, 30], [LENGTH] * 2, list(range(2, 40))):
+        inputs = batch(model, lengths)
+        difference = session(*inputs) - logits_of(model, inputs)
+        error = np.sqrt((difference**2).mean()) / spread
+        # Few texts: their error may be above the average one.
+        assert error <= TOLERANCE[bits] * (1 if len(lengths) > 30 else 2), lengths
+
+
+@pytest.mark.parametrize("family", ["bert", "albert"])
+def test_bytes_are_those_of_the_bits(
+    family: str, build: Callable[..., Path], classifiers: dict[str, Path]
+) -> None:
+    """ALBERT's layers share their weights: they are stored once at every width."""
+    model = load_classifier(classifiers[family])
+    matrices = [p for p in model.parameters() if p.dim() == 2]
+    vectors = sum(p.numel() for p in model.parameters() if p.dim() == 1)
+    for runtime, bits in CASES:
+        if runtime == "openvino":  # Its own tests.
+            continue
+        folder = build(family, runtime, bits)
+        expected = {
+            32: sum(p.numel() for p in matrices) * 4,
+            16: sum(p.numel() for p in matrices) * 2,
+            # A scale of 32 bits for a row of 8-bit weights; embeddings have a zero point too.
+            8: sum(p.numel() + 4 * p.shape[0] for p in matrices) + 200,
+            # 4-bit weights in blocks of 32, each with a scale of 32 bits and a zero point.
+            4: sum(p.shape[0] * -(-p.shape[1] // 32) * (16 + 4 + 0.5) for p in matrices),
+        }[bits]
+        expected += vectors * (2 if bits == 16 else 4)
+        weights = read_manifest(folder).files[-1]
+        assert stored_bytes(folder, weights) == pytest.approx(expected, rel=0.1), (runtime, bits)
+
+
+def stored_bytes(folder: Path, weights: str) -> int:
+    """Bytes of the tensors in an artifact, without the graph and the file's own padding."""
+    if weights.endswith(".safetensors"):
+        return sum(t.nbytes for t in load_file(folder / weights).values())
+    import onnx
+
+    proto = onnx.load(folder / "model.onnx")
+    return sum(len(tensor.raw_data) for tensor in proto.graph.initializer)
+
+
+@pytest.mark.parametrize(("runtime", "bits"), CASES)
+def test_only_the_files_that_count_are_left(
+    runtime: RuntimeName, bits: int, build: Callable[..., Path], classifiers: dict[str, Path]
+) -> None:
+    folder = build("bert", runtime, bits)
+    manifest = read_manifest(folder)
+    assert (manifest.runtime, manifest.bits) == (runtime, bits)
+    assert manifest.precision == ("f32" if bits == 32 else None)
+    assert (manifest.size_bytes, manifest.hash) == hash_files(folder, manifest.files)
+    model = load_classifier(classifiers["bert"])
+    assert manifest.parameters == sum(p.numel() for p in model.parameters())
+    described = {"config.json", "lmopt.json"}
+    rest = {p.name for p in folder.iterdir()} - set(manifest.files) - described
+    assert all("token" in name or name.startswith("vocab") for name in rest), rest
+    assert manifest.size_bytes < folder_bytes(folder)
+
+
+def test_bf16_weights_are_those_of_torch(build: Callable[..., Path], classifiers: Any) -> None:
+    stored = load_file(build("bert", "torch", 16) / "model.safetensors")
+    model = load_classifier(classifiers["bert"])
+    for name, weight in model.state_dict().items():
+        assert stored[name].dtype == torch.bfloat16
+        torch.testing.assert_close(stored[name], weight.bfloat16(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("width", [16, 24, 33, 64, 312, 384])
+def test_tables_are_rounded_to_half_a_step(bits: int, width: int) -> None:
+    """ONNX Runtime reads back what `round_blocks` says it stored, to half a step."""
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    from lmopt.onnx_artifact import block_size, quantize_tables
+
+    table = np.random.default_rng(0).normal(size=(50, width)).astype(np.float32)
+    table[7] = 0.0
+    table[8] = np.abs(table[8])
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "ids"], ["rows"])],
+        "lookup",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["n"])],
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", width])],
+        [onnx.numpy_helper.from_array(table, "table")],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    quantize_tables(proto, bits)
+    assert [node.op_type for node in proto.graph.node] == ["GatherBlockQuantized"]
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    stored = session.run(None, {"ids": np.arange(50)})[0]
+    own_bits = 8 if width % 2 else bits
+    block = width if own_bits == 8 else block_size(width)
+    for start in range(0, width, block):
+        part, original = stored[:, start : start + block], table[:, start : start + block]
+        low, high = original.min(axis=1).clip(max=0), original.max(axis=1).clip(min=0)
+        step = (high - low) / (2**own_bits - 1)
+        # The zero point is rounded too: at the ends of the range another half.
+        assert (np.abs(part - original).max(axis=1) <= step * 1.001 + 1e-6).all()
+        assert np.median(np.abs(part - original)[0]) <= step[0] / 2
+        assert len(np.unique((part / np.maximum(step, 1e-9)[:, None]).round(2)[0])) <= 2**own_bits
+
+
+def test_block_products_are_those_of_the_rounded_weights() -> None:
+    """4 bits: the identity matrix shows the stored weights, two layers store a shared one once."""
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    from lmopt.onnx_artifact import block_size, quantize_products_by_block
+
+    weight = np.random.default_rng(0).normal(size=(312, 40)).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "weight"], ["first"]),
+        helper.make_node("MatMul", ["x", "weight"], ["second"]),
+        helper.make_node("Add", ["first", "second"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "products",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 312])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 40])],
+        [onnx.numpy_helper.from_array(weight, "weight")],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    quantize_products_by_block(proto)
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    stored = session.run(None, {"x": np.eye(312, dtype=np.float32)})[0] / 2
+    block = block_size(312)
+    for start in range(0, 312, block):
+        part = weight[start : start + block]
+        step = (part.max(axis=0).clip(min=0) - part.min(axis=0).clip(max=0)) / 15
+        error = np.abs(stored[start : start + block] - part)
+        assert (error <= step * 1.02).all()  # Half for the weight, half for the zero point.
+        assert error.mean() < step.mean() / 3
+    assert len(proto.graph.initializer) == 3  # Integers, scales, zero points.
+
+
+def test_blocks_waste_little() -> None:
+    assert [block_size_of(width) for width in (384, 1536, 600, 312, 24)] == [64, 64, 64, 64, 32]
+
+
+def block_size_of(width: int) -> int:
+    from lmopt.onnx_artifact import block_size
+
+    return block_size(width)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "loaded"),
+    [("openvino", set()), ("onnxruntime", set()), ("torch", {"torch", "transformers"})],
+)
+def test_only_torch_s_runtime_loads_torch(
+    runtime: RuntimeName, loaded: set[str], build: Callable[..., Path]
+) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom lmopt.measure import open_session\n"
+        "open_session(Path(sys.argv[1]), 1)\n"
+        "print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    folder = str(build("bert", runtime, 32))
+    said = subprocess.check_output([sys.executable, "-c", code, folder], text=True)
+    assert said.splitlines()[-1] == str(sorted(loaded))
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "torch"])
+def test_a_fresh_process_measures_every_runtime(
+    runtime: RuntimeName,
+    build: Callable[..., Path],
+    classifiers: dict[str, Path],
+    texts: list[tuple[str, str, str]],
+    tmp_path: Path,
+) -> None:
+    tokenizer = load_tokenizer(classifiers["bert"])
+    tokens = tokenize(tokenizer, [text for text, _, _ in texts[:40]], 32)
+    save_tokens(tmp_path / "tokens.npz", {"validation": tokens, "test": tokens})
+    artifact = build("bert", runtime, 32)
+    fresh = evaluate(artifact, tmp_path / "tokens.npz", ("test",), threads=1)["test"]
+    loaded = load_tokens(tmp_path / "tokens.npz")["test"]
+    alone = open_session(artifact, 1)(*pad([loaded[i] for i in range(40)], 0))
+    np.testing.assert_allclose(fresh, alone, atol=1e-4)
+    timed = Timed(artifact, tmp_path / "tokens.npz")
+    latency, _ = time_in_turn({"baseline": timed}, threads=1, rounds_b1=6, rounds_b32=3)
+    assert [len(latency[b]["baseline"]) for b in ("b1", "b32")] == [6, 3]
+
+
+def test_bf16_is_computed_in_bf16_where_the_processor_has_it(
+    build: Callable[..., Path], classifiers: dict[str, Path]
+) -> None:
+    model = load_classifier(build("bert", "torch", 16)).eval()
+    inputs = batch(model, [9, 12, 30])
+    expected = model.bfloat16() if has_bf16(torch.device("cpu")) else model
+    got = open_session(build("bert", "torch", 16), 1, "cpu")(*inputs)
+    with torch.inference_mode():
+        logits = expected(*(torch.from_numpy(array) for array in inputs)).logits.float().numpy()
+    np.testing.assert_array_equal(got, logits)
+
+
+def test_a_missing_gpu_is_named(build: Callable[..., Path]) -> None:
+    if torch.cuda.is_available():
+        open_session(build("bert", "torch", 32), 1, "cuda")
+        return
+    with pytest.raises(ValueError, match="device 'cuda' asked for, but torch sees no GPU here"):
+        open_session(build("bert", "torch", 32), 1, "cuda")
+    with pytest.raises(ValueError, match="device cuda needs name torch, got onnxruntime"):
+        RuntimeConfig(name="onnxruntime", device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "fields", "said"),
+    [
+        ("onnxruntime", {"bits": 3}, "bits must be 32, 16, 8 or 4 with runtime.name onnxruntime"),
+        ("torch", {"bits": 8}, "got 8: take one of these or runtime.name openvino or onnxruntime"),
+        ("torch", {"clusters": 16}, "clusters needs runtime.name openvino, got 16 with torch"),
+        ("onnxruntime", {"bits": 4, "number_format": "nf4"}, "number_format needs runtime.name"),
+        ("onnxruntime", {"bits": 8, "activation_bits": 8}, "activation_bits needs runtime.name"),
+        ("onnxruntime", {"bits": 4, "finetune_epochs": 1}, "finetune_epochs needs runtime.name"),
+    ],
+)
+def test_what_a_runtime_cannot_do_is_said(
+    runtime: RuntimeName, fields: dict[str, Any], said: str
+) -> None:
+    reason = refusal(runtime, Recipe(**fields))
+    assert reason is not None and said in reason and "\n" not in reason
+    assert refusal("openvino", Recipe(**fields)) is None
+
+
+def test_what_a_runtime_can_do_is_not_refused() -> None:
+    for runtime, bits in CASES:
+        assert refusal(runtime, Recipe(bits=bits, layers=2, sparsity=0.5, epochs=1)) is None  # type: ignore[arg-type]
+    # Without effect at 16 bits.
+    assert refusal("torch", Recipe(bits=16, number_format="nf4", finetune_epochs=1)) is None
+
+
+def test_stages_depend_on_the_versions_of_what_runs() -> None:
+    for runtime, packages in PACKAGES.items():
+        assert runtime_versions(runtime) == {name: version(name) for name in packages}
+        assert {"onnxruntime": "onnxruntime", "torch": "torch"}.get(runtime, "openvino") in packages
