@@ -24,6 +24,8 @@ COMMANDS = [
     "doctor",
     "pareto",
     "dashboard",
+    "report",
+    "compare",
     "schema",
 ]
 ENVIRONMENT = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
