@@ -31,9 +31,10 @@ def _runs(tmp_path: Path) -> Runs:
 
 
 def on_two_processors(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows as if every third searched trial had run on a slower machine."""
+    """The rows as if every third searched trial had been timed on a slower machine, alone."""
     other = rows["kind"].eq("search") & (rows["trial"].fillna(0) % 3 == 0)
-    return rows.assign(processor=rows["processor"].mask(other.astype(bool), "a slower one"))
+    processor = rows["processor"].mask(other.astype(bool), "a slower one")
+    return rows.assign(processor=processor, timed_alone=True)
 
 
 def test_a_point_is_behind_what_is_at_least_as_good_in_all_and_better_in_one(
@@ -96,6 +97,21 @@ def test_two_processor_types_have_a_front_each_and_a_warning(
     assert list(front_parts({"tpe": rows}, untimed)) == ["tpe"]
     assert processor_note({"tpe": rows}, untimed) is None
     assert processor_note(runs, objectives) is None
+
+
+def test_what_was_timed_elsewhere_in_passing_is_on_no_front_and_that_is_said(
+    runs: Runs, objectives: dict[str, str]
+) -> None:
+    rows = on_two_processors(runs["tpe"])
+    rows["timed_alone"] = rows["processor"].ne("a slower one")
+    (part,) = front_parts({"tpe": rows}, objectives).values()
+    assert set(part["processor"]) == {"a processor"}
+    count = (candidates(rows)["processor"] == "a slower one").sum()
+    note = processor_note({"tpe": rows}, objectives)
+    assert note is not None
+    assert (
+        f"{count} models were timed on a slower one only, in passing, and are on no front" in note
+    )
 
 
 def test_speed_ups_on_different_processors_judge_nothing(

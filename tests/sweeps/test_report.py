@@ -66,8 +66,7 @@ def test_the_tables_fit_80_columns_and_are_plain_when_piped(make_run: MakeRun) -
         printed(lambda console: print_comparison(found, console)),
         printed(lambda console: console.print(status_view(read_status(run)))),
     ):
-        tables = [line for line in text.splitlines() if not line.lstrip().startswith("/")]
-        assert max(len(line) for line in tables if ".p" not in line) <= 80
+        assert max(len(line) for line in text.splitlines() if "/" not in line) <= 80  # but paths
         assert "\x1b" not in text and "…" not in text
 
 
@@ -83,7 +82,7 @@ def test_colour_is_for_terminals_and_no_color_takes_it_away(
 
     assert "\x1b[32m" in shown()
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b[32m" not in shown() and "40/12 trials" not in shown().split("\n")[0][:3]
+    assert "\x1b[32m" not in shown()
 
 
 @pytest.mark.parametrize("width", [1, 5, 40])
@@ -158,8 +157,10 @@ def test_a_mistake_is_one_line(make_run: MakeRun, arguments: list[str], said: st
 def test_two_processor_types_are_never_mixed_silently(make_run: MakeRun) -> None:
     run = make_run(trials=0)
     rows = example_rows(40)
-    for row in rows[4::3]:
-        row["processor"] = "a slower one"
+    for number, row in enumerate(rows):
+        row["timed_alone"] = True
+        if row["kind"] == "search" and number % 3 == 0:
+            row["processor"] = "a slower one"
     write_run(run.path, rows)
     report = pareto_report(run)
     text = printed(lambda console: print_report(report, console))
