@@ -4,6 +4,7 @@ This module imports neither torch nor a runtime.
 """
 
 import json
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ class Manifest:
 
     `inputs` are the model's inputs, each int64 (batch, length); the one output is the logits.
     `precision` is the runtime's precision hint, None for the processor's best. `hash` and
-    `size_bytes` are of the model `files` alone. `sparsity` is the share of zero parameters.
+    `size_bytes` are of the model `files` alone. `sparsity` is the share of zero parameters, `macs`
+    the multiply-accumulates for one text of `max_length` tokens, `transfer_bytes` what the files
+    take when they are sent with gzip.
     """
 
     runtime: str
@@ -31,8 +34,10 @@ class Manifest:
     label_names: tuple[str, ...]
     parameters: int
     sparsity: float
+    macs: int
     files: tuple[str, ...]
     size_bytes: int
+    transfer_bytes: int
     hash: str
 
 
@@ -60,3 +65,11 @@ def folder_bytes(folder: Path) -> int:
     """Size of everything in the artifact's folder, the cache's own record apart."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != RECORD]
     return sum(path.stat().st_size for path in files)
+
+
+def transfer_bytes(path: Path) -> int:
+    """Size of a file as gzip (level 6) would send it: where zeros that are stored in full count."""
+    gzip = zlib.compressobj(6, wbits=31)
+    with path.open("rb") as file:
+        sizes = [len(gzip.compress(chunk)) for chunk in iter(lambda: file.read(1 << 20), b"")]
+    return sum(sizes) + len(gzip.flush())

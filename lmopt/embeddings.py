@@ -45,6 +45,22 @@ def trim_embeddings(model: PreTrainedModel, kept: Ints) -> None:
     _renumber_config(model, {int(old): new for new, old in enumerate(kept)})
 
 
+@torch.no_grad()
+def trim_positions(model: PreTrainedModel, max_length: int) -> None:
+    """Keep the position embeddings that texts of at most `max_length` tokens reach, in place.
+
+    The model must be saved and loaded again before it is used. Models with relative positions
+    alone stay as they are.
+    """
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa's positions begin after the padding's id.
+            first = 0 if module.padding_idx is None else module.padding_idx + 1
+            module.weight.data = module.weight.data[: first + max_length].clone()
+            module.num_embeddings = len(module.weight)
+            model.config.max_position_embeddings = len(module.weight)
+
+
 def _renumber_config(model: PreTrainedModel, new_ids: dict[int, int]) -> None:
     """Renumber the configuration's token ids; one that is no longer there becomes None."""
     config = model.config

@@ -9,7 +9,10 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 
-LIBRARIES = ("torch", "transformers", "datasets", "openvino", "nncf", "scikit-learn", "numpy")
+LIBRARIES = (
+    "torch", "transformers", "datasets", "openvino", "nncf", "onnx", "onnxruntime", "scikit-learn",
+    "numpy",
+)  # fmt: skip
 
 
 def configure_libraries(threads: int) -> None:

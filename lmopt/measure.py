@@ -1,7 +1,8 @@
 """Measure saved artifacts in a fresh process: logits of the task's splits, and latency.
 
-`python -m lmopt.measure SPEC.json` is that process: it loads no torch, runs on as many cores as it
-has threads, prints `progress <fraction>` lines and writes arrays to the npz file the spec names.
+`python -m lmopt.measure SPEC.json` is that process: it loads torch for torch's own artifacts only,
+runs on as many cores as it has threads, prints `progress <fraction>` lines and writes arrays to the
+npz file the spec names.
 The functions without underscore start it and return what it wrote.
 """
 
@@ -50,11 +51,17 @@ def evaluate(
     splits: Sequence[str],
     *,
     threads: int,
+    device: str = "auto",
     stage: str = "evaluate",
     progress: Progress | None = None,
 ) -> dict[str, Floats]:
     """Logits (n, classes) of each split from the saved artifact, reloaded in its runtime."""
-    spec = {"artifact": str(artifact), "tokens": str(tokens), "splits": list(splits)}
+    spec = {
+        "artifact": str(artifact),
+        "tokens": str(tokens),
+        "splits": list(splits),
+        "device": device,
+    }
     return _run_process("evaluate", spec, threads, stage, progress)
 
 
@@ -64,6 +71,7 @@ def time_in_turn(
     threads: int,
     rounds_b1: int,
     rounds_b32: int,
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> tuple[Latency, bool]:
     """Time artifacts side by side at batch 1 (real lengths) and at batch 32, first warmed up.
@@ -75,6 +83,7 @@ def time_in_turn(
     spec = {
         "artifacts": {name: [str(a), str(t)] for name, (a, t) in artifacts.items()},
         "rounds": {"b1": rounds_b1, "b32": rounds_b32},
+        "device": device,
     }
     arrays = _run_process("latency", spec, threads, "latency", progress)
     latency: Latency = {
@@ -188,7 +197,7 @@ def _call(session: Session, input_ids: Ints, attention_mask: Ints) -> Callable[[
 
 def _evaluate(spec: dict[str, Any], report: Callable[[float], None]) -> dict[str, Any]:
     artifact = Path(spec["artifact"])
-    session = open_session(artifact, spec["threads"])
+    session = open_session(artifact, spec["threads"], spec["device"])
     tokens = load_tokens(Path(spec["tokens"]))
     splits = [tokens[name] for name in spec["splits"]]
     together = concatenate(splits)  # One pass: fewer half-filled batches.
@@ -201,7 +210,7 @@ def _latency(spec: dict[str, Any], report: Callable[[float], None]) -> dict[str,
     sessions = {}
     for name, (artifact, tokens) in spec["artifacts"].items():
         pad_id = read_manifest(Path(artifact)).pad_id
-        session = open_session(Path(artifact), spec["threads"])
+        session = open_session(Path(artifact), spec["threads"], spec["device"])
         sessions[name] = (session, load_tokens(Path(tokens))["validation"], pad_id)
     arrays: dict[str, Any] = {"noisy": False}
     for number, (batch, rounds) in enumerate(spec["rounds"].items()):

@@ -1,35 +1,38 @@
-"""Make an artifact: convert a classifier to OpenVINO and store its weights at `bits`.
+"""Make an artifact: convert a classifier to OpenVINO and store its matrices as planned.
 
-Embeddings are stored at the same width as everything else. FACTS behind the calls: `save_model`
-halves the weights unless told not to; without `all_layers` embeddings stay at 8 bits.
+NNCF compresses where activations count, `lmopt.weights` by the weights alone. `save_model` halves
+the weights unless told not to.
 """
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from lmopt.artifact import Manifest, hash_files, write_manifest
 from lmopt.config import Bits
-from lmopt.prune import measured_sparsity
-from lmopt.student import load_classifier, load_tokenizer
-from lmopt.training import pad_id
+from lmopt.models import load_classifier
+from lmopt.packing import pack
+from lmopt.rounding import Format
+from lmopt.storage import group_size, plan_storage
+from lmopt.weights import MODEL_FILES, clear_padding, name_layers, store, weight_constants
 
-VERSION = 1
-MAX_GROUP_SIZE = 64
-MIN_GROUP_SIZE = 8  # A 16-bit scale for fewer weights costs more than it gives.
-MODEL_FILES = ("model.xml", "model.bin")
+VERSION = 3
 INPUTS = ("input_ids", "attention_mask")
 
+Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""input_ids and attention_mask, both (batch, length)"""
 
-class _Logits(nn.Module):
+
+class Logits(nn.Module):
     """The classifier as a function of its two inputs that returns the logits alone."""
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -51,7 +54,7 @@ def convert(model: PreTrainedModel) -> Any:
     shape = ov.PartialShape([-1, -1])
     with torch.inference_mode():
         converted = ov.convert_model(
-            _Logits(model),
+            Logits(model),
             example_input=example,
             input=[(name, shape, ov.Type.i64) for name in INPUTS],
         )
@@ -62,69 +65,126 @@ def convert(model: PreTrainedModel) -> Any:
     return converted
 
 
-def group_size(widths: Iterable[int]) -> int:
-    """How many weights share a scale: the largest number up to 64 that divides all widths.
-
-    64 for BERT's 384 and 1536, 24 for rubert-tiny2's 312 and 600; -1 (one scale for a whole row)
-    where the widths have no useful common divisor.
-    """
-    common = math.gcd(*widths)
-    best = max(n for n in range(1, MAX_GROUP_SIZE + 1) if common % n == 0)
-    return best if best >= MIN_GROUP_SIZE else -1
-
-
-def weight_widths(model: PreTrainedModel) -> set[int]:
-    """Row lengths of all matrices that are stored in few bits."""
-    linear = {m.in_features for m in model.modules() if isinstance(m, nn.Linear)}
-    return linear | {m.embedding_dim for m in model.modules() if isinstance(m, nn.Embedding)}
+def _consumers(constants: Iterable[Any]) -> list[str]:
+    """Names of the operations that use the constants, as NNCF wants them ignored."""
+    names = []
+    for constant in constants:
+        for target in constant.output(0).get_target_inputs():
+            node = target.get_node()
+            if node.get_type_name() == "Convert":
+                names += _consumers([node])
+            else:
+                names.append(node.get_friendly_name())
+    return names
 
 
-def compress(model: Any, bits: Bits, group: int) -> Any:
-    """Store the weights of an `openvino.Model` in 8, 4, 3 or 2 bits, embeddings included.
+def store_by_activations(
+    model: Any, stored: Format, names: set[str], rounding: str, calibration: Sequence[Batch]
+) -> Any:
+    """Let NNCF store the named matrices, scales and codes fitted to what the texts activate.
 
-    `group` weights share a scale (8 bits: a whole row).
+    `rounding` is "scale_estimation", "awq" or "gptq". Everything else must be stored afterwards:
+    NNCF reads no model that has 3- or 2-bit weights already.
     """
     import nncf
 
     nncf.set_log_level(logging.ERROR)
     modes = {
-        8: nncf.CompressWeightsMode.INT8_ASYM,
-        4: nncf.CompressWeightsMode.INT4_ASYM,
-        3: nncf.CompressWeightsMode.INT3_SYM,
-        2: nncf.CompressWeightsMode.INT2_SYM,
+        (4, "int"): nncf.CompressWeightsMode.INT4_ASYM,
+        (4, "nf4"): nncf.CompressWeightsMode.NF4,
+        (3, "int"): nncf.CompressWeightsMode.INT3_SYM,
+        (2, "int"): nncf.CompressWeightsMode.INT2_SYM,
     }
-    options: dict[str, Any] = {}
-    if bits < 8:
-        options = {"group_size": group, "ratio": 1.0, "all_layers": True}
+    others = [op for name, op in weight_constants(model).items() if name not in names]
     with redirect_stdout(StringIO()):  # Its progress bars.
-        return nncf.compress_weights(model, mode=modes[bits], **options)
+        return nncf.compress_weights(
+            model,
+            mode=modes[stored.bits, stored.number_format],
+            group_size=stored.group,
+            ratio=1.0,
+            all_layers=True,
+            ignored_scope=nncf.IgnoredScope(names=_consumers(others), validate=False),
+            dataset=nncf.Dataset(_named(calibration)),
+            **{rounding: True},
+        )
 
 
-def build_artifact(model_folder: Path, bits: Bits, max_length: int, folder: Path) -> None:
-    """Write the artifact of a saved classifier at `bits` into `folder`."""
+def _named(calibration: Sequence[Batch]) -> list[dict[str, Any]]:
+    return [dict(zip(INPUTS, batch, strict=True)) for batch in calibration]
+
+
+def quantize_activations(model: Any, names: set[str], calibration: Sequence[Batch]) -> Any:
+    """Products of the named matrices in 8-bit integers, ranges of activations by `calibration`."""
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    others = [op for name, op in weight_constants(model).items() if name not in names]
+    with redirect_stdout(StringIO()):
+        return nncf.quantize(
+            model,
+            nncf.Dataset(_named(calibration)),
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(calibration),
+            ignored_scope=nncf.IgnoredScope(names=_consumers(others), validate=False),
+        )
+
+
+def build_artifact(
+    model_folder: Path,
+    max_length: int,
+    folder: Path,
+    *,
+    bits: Bits,
+    number_format: str = "int",
+    embedding_bits: int | None = None,
+    clusters: int | None = None,
+    embedding_clusters: int | None = None,
+    sensitive: Collection[str] = (),
+    activation_bits: int | None = None,
+    rounding: str = "nearest",
+    calibration: Sequence[Batch] = (),
+) -> None:
+    """Write the OpenVINO artifact of a saved classifier into `folder`."""
     import openvino as ov
 
     model = load_classifier(model_folder)
-    label_names = tuple(model.config.id2label[i] for i in range(model.config.num_labels))
-    model.config.save_pretrained(folder)
-    load_tokenizer(model_folder).save_pretrained(folder)
+    plan = plan_storage(
+        model,
+        bits=bits,
+        number_format=number_format,
+        embedding_bits=embedding_bits,
+        clusters=clusters,
+        embedding_clusters=embedding_clusters,
+        sensitive=sensitive,
+    )
     converted = convert(model)
-    if bits < 16:
-        converted = compress(converted, bits, group_size(weight_widths(model)))
-    ov.save_model(converted, folder / MODEL_FILES[0], compress_to_fp16=bits == 16)
-    size_bytes, digest = hash_files(folder, MODEL_FILES)
-    manifest = Manifest(
+    modules = {f"{name}.weight": module for name, module in model.named_modules()}
+    linear = {
+        name: module
+        for name, module in modules.items()
+        if isinstance(module, nn.Linear) and name not in sensitive
+    }
+    if activation_bits is not None or rounding != "nearest":
+        if activation_bits is not None:
+            converted = quantize_activations(converted, set(linear), calibration)
+        else:  # NNCF takes one group size for all of them.
+            group = group_size(math.gcd(*(module.in_features for module in linear.values())))
+            stored = Format(bits, number_format, group)
+            converted = store_by_activations(converted, stored, set(linear), rounding, calibration)
+        plan = {name: stored for name, stored in plan.items() if name not in linear}
+    if bits < 16 or clusters is not None:  # 16 bits for the whole model are `save_model`'s work.
+        store(converted, plan)
+    name_layers(converted)
+    ov.save_model(converted, folder / MODEL_FILES[0], compress_to_fp16=bits == 16 and not clusters)
+    clear_padding(folder)
+    pack(
+        model,
+        model_folder,
+        max_length,
+        folder,
         runtime="openvino",
         bits=bits,
-        precision="f32" if bits == 32 else None,
+        precision="f32" if bits == 32 and not clusters else None,
         inputs=INPUTS,
-        max_length=max_length,
-        pad_id=pad_id(model),
-        label_names=label_names,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        sparsity=measured_sparsity(model),
         files=MODEL_FILES,
-        size_bytes=size_bytes,
-        hash=digest,
     )
-    write_manifest(folder, manifest)

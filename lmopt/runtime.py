@@ -1,28 +1,77 @@
-"""Run an artifact in its runtime. Imports no torch, so that a measuring process stays small."""
+"""Run an artifact in its runtime. Only the torch runtime imports torch: measuring stays small."""
 
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from lmopt.artifact import read_manifest
+from lmopt.artifact import Manifest, read_manifest
+from lmopt.config import Bits, RuntimeName
+from lmopt.environment import processor_name
 
 Ints = npt.NDArray[np.int64]
 Session = Callable[[Ints, Ints], npt.NDArray[np.float32]]
 """(input_ids, attention_mask), both (batch, length) -> logits (batch, classes)"""
 
+# What an artifact and its logits depend on.
+PACKAGES: dict[RuntimeName, tuple[str, ...]] = {
+    "openvino": ("openvino", "nncf"),
+    "onnxruntime": ("onnxruntime", "onnx", "torch"),
+    "torch": ("torch", "transformers"),
+}
 
-def open_session(artifact: Path, threads: int) -> Session:
-    """Load an artifact into its runtime, with `threads` threads and one stream."""
+
+class Runtime(Protocol):
+    """The module that makes a runtime's artifacts; what it can store is in `lmopt.capability`."""
+
+    VERSION: int
+
+    def build_artifact(
+        self, model_folder: Path, max_length: int, folder: Path, *, bits: Bits
+    ) -> None:
+        """Write the artifact of a saved classifier into `folder`."""
+
+
+def runtime_versions(runtime: RuntimeName) -> dict[str, str]:
+    """Version of each package that a runtime's artifacts and logits depend on."""
+    return {name: version(name) for name in PACKAGES[runtime]}
+
+
+def processor_of(runtime: RuntimeName, device: str) -> str:
+    """Name of what runs the artifacts: this machine's processor, or the GPU under torch.
+
+    Raises ValueError if there is no such device.
+    """
+    if runtime == "torch" and device != "cpu":
+        import torch
+
+        from lmopt.training import pick_device
+
+        if pick_device(device).type == "cuda":
+            return torch.cuda.get_device_name()
+    return processor_name()
+
+
+def open_session(artifact: Path, threads: int, device: str = "auto") -> Session:
+    """Load an artifact into its runtime, with `threads` threads and one stream.
+
+    `device` is for torch, the one runtime that is used on a GPU too.
+    """
     manifest = read_manifest(artifact)
-    if manifest.runtime != "openvino":
-        raise ValueError(f"{artifact} needs runtime {manifest.runtime!r}; known: 'openvino'")
-    return _open_openvino(artifact / manifest.files[0], manifest.precision, threads)
+    if manifest.runtime == "torch":
+        return _open_torch(artifact, manifest, threads, device)
+    openers = {"openvino": _open_openvino, "onnxruntime": _open_onnxruntime}
+    if manifest.runtime not in openers:
+        raise ValueError(
+            f"{artifact} needs runtime {manifest.runtime!r}; known: {', '.join(PACKAGES)}"
+        )
+    return openers[manifest.runtime](artifact, manifest, threads)
 
 
-def _open_openvino(path: Path, precision: str | None, threads: int) -> Session:
+def _open_openvino(artifact: Path, manifest: Manifest, threads: int) -> Session:
     import openvino as ov
 
     options: dict[str, Any] = {
@@ -32,13 +81,59 @@ def _open_openvino(path: Path, precision: str | None, threads: int) -> Session:
         # The process has its cores already; OpenVINO's own choice may be other ones.
         "ENABLE_CPU_PINNING": False,
     }
-    if precision is not None:
-        options["INFERENCE_PRECISION_HINT"] = precision
-    request = ov.Core().compile_model(path, "CPU", options).create_infer_request()
+    if manifest.precision is not None:
+        options["INFERENCE_PRECISION_HINT"] = manifest.precision
+    model = ov.Core().compile_model(artifact / manifest.files[0], "CPU", options)
+    request = model.create_infer_request()
 
     def run(input_ids: Ints, attention_mask: Ints) -> npt.NDArray[np.float32]:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         result = request.infer(inputs, share_inputs=True)
         return np.array(result[0], dtype=np.float32)
+
+    return run
+
+
+def _open_onnxruntime(artifact: Path, manifest: Manifest, threads: int) -> Session:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # Errors: it warns of constants that it removes itself.
+    # Idle threads of one session would take the cores of the one that is timed in turn with it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(
+        artifact / manifest.files[0], options, providers=["CPUExecutionProvider"]
+    )
+
+    def run(input_ids: Ints, attention_mask: Ints) -> npt.NDArray[np.float32]:
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return np.asarray(session.run(["logits"], inputs)[0], dtype=np.float32)
+
+    return run
+
+
+def _open_torch(artifact: Path, manifest: Manifest, threads: int, device: str) -> Session:
+    import torch
+    import transformers
+
+    from lmopt.models import load_classifier
+    from lmopt.training import has_bf16, pick_device
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    torch.set_num_threads(threads)
+    target = pick_device(device)
+    # Without native bf16 the weights are widened: emulated products are slower than fp32.
+    half = manifest.precision is None and has_bf16(target)
+    model = load_classifier(artifact).to(target, torch.bfloat16 if half else torch.float32).eval()
+
+    @torch.inference_mode()
+    def run(input_ids: Ints, attention_mask: Ints) -> npt.NDArray[np.float32]:
+        inputs = [torch.from_numpy(array).to(target) for array in (input_ids, attention_mask)]
+        logits = model(input_ids=inputs[0], attention_mask=inputs[1]).logits
+        # The copy to the host waits for the GPU, so that a timed call is a whole one.
+        return np.asarray(logits.float().cpu().numpy())
 
     return run

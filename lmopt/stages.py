@@ -1,10 +1,10 @@
-"""The stages of the pipeline: which work each one does, and what its key depends on.
+"""The stages of the pipeline that all trials share: data, tokens, teacher, artifacts, evaluation.
 
-Each function takes the stages before it and returns its own, loaded or built (`lmopt.cache`).
+Each function takes the stages before it and returns its own, loaded or built (`lmopt.cache`); its
+key depends on all that decides its content. What is done to a model is in `lmopt.passes`.
 """
 
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,17 +12,25 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt import data as datas
-from lmopt import distill, measure, prune, quantize, student, teacher
+from lmopt import measure, models, onnx_artifact, quantize, teacher, torch_artifact, unlabelled
 from lmopt.artifact import read_manifest
 from lmopt.cache import Build, Stage, content_hash, run_stage
-from lmopt.config import Bits, Recipe, TaskConfig, TeacherConfig
+from lmopt.config import Recipe, RuntimeConfig, RuntimeName, TaskConfig, TeacherConfig
 from lmopt.data import Data
-from lmopt.environment import processor_name
+from lmopt.examples import Examples
 from lmopt.measure import Progress
+from lmopt.runtime import Runtime, processor_of, runtime_versions
 from lmopt.sources import fingerprint, resolve
-from lmopt.training import Examples, TrainingSettings, pick_device, predict_logits
+from lmopt.training import pick_device, predict_logits
 
 LOGITS_VERSION = 1
+CALIBRATION_TEXTS = 128
+EXTRA_TEXT = {"unlabelled", "rechunk"}  # A stage of their own: no teacher is trained anew for them.
+RUNTIMES: dict[RuntimeName, Runtime] = {
+    "openvino": quantize,
+    "onnxruntime": onnx_artifact,
+    "torch": torch_artifact,
+}
 
 
 class StageTime(NamedTuple):
@@ -35,12 +43,16 @@ class StageTime(NamedTuple):
 
 @dataclass(frozen=True)
 class Walk:
-    """Where stages are kept and how they are run; `times` collects what each one cost."""
+    """Where stages are kept and how they are run; `times` collects what each one cost.
+
+    `device` is where models are trained, `runtime` makes and runs the artifacts.
+    """
 
     cache: Path
     threads: int
     progress: Progress | None = None
     device: str = "auto"
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     times: list[StageTime] = field(default_factory=list)
 
     def stage(
@@ -63,7 +75,7 @@ class Walk:
 
 def data_stage(walk: Walk, task: TaskConfig) -> Data:
     """The task's texts, labels and documents per split."""
-    parameters = task.model_dump(exclude={"dataset", "max_length"})
+    parameters = task.model_dump(exclude={"dataset", "max_length", *EXTRA_TEXT})
     parameters["content"] = fingerprint(resolve(task.dataset))
     stage = walk.stage(
         "data",
@@ -75,10 +87,27 @@ def data_stage(walk: Walk, task: TaskConfig) -> Data:
     return datas.load_data(stage.path)
 
 
+def unlabelled_stage(walk: Walk, task: TaskConfig, data: Data) -> Data | None:
+    """Text for the teacher to label, as the one split "unlabelled"; None if none is asked for."""
+    if task.unlabelled is None and task.rechunk == 0:
+        return None
+    parameters = task.model_dump(include={*EXTRA_TEXT, "chunk_min_words", "seed"})
+    if task.unlabelled is not None:
+        parameters["content"] = fingerprint(resolve(task.unlabelled.dataset))
+    stage = walk.stage(
+        "unlabelled",
+        lambda folder, _: unlabelled.build_unlabelled(task, data, folder),
+        unlabelled.VERSION,
+        parameters,
+        [data.key],
+    )
+    return datas.load_data(stage.path)
+
+
 def tokens_stage(walk: Walk, data: Data, model: str | Path, max_length: int) -> Stage:
     """The texts of every split as `model`'s tokenizer sees them."""
-    tokenizer = student.load_tokenizer(model)
-    student.check_length(model, max_length)
+    tokenizer = models.load_tokenizer(model)
+    models.check_length(model, max_length)
 
     def build(folder: Path, _: Path) -> None:
         texts = {name: split.texts for name, split in data.splits.items()}
@@ -102,7 +131,8 @@ def teacher_stage(walk: Walk, data: Data, tokens: Stage, config: TeacherConfig) 
     """The fine-tuned teacher."""
 
     def build(folder: Path, scratch: Path) -> None:
-        examples = training_examples(data, tokens, None)
+        train = datas.load_tokens(tokens.path / "tokens.npz")["train"]
+        examples = Examples(train, data.splits["train"].labels)
         teacher.build_teacher(
             config, data.label_names, examples, walk.device, folder, scratch, walk.progress
         )
@@ -112,10 +142,13 @@ def teacher_stage(walk: Walk, data: Data, tokens: Stage, config: TeacherConfig) 
     return walk.stage("teacher", build, teacher.VERSION, parameters, [data.key, tokens.key])
 
 
-def logits_stage(walk: Walk, teacher: Stage, artifact: Path, tokens: Stage) -> Stage:
-    """The teacher's logits of the training split, once for all trials.
+def logits_stage(
+    walk: Walk, teacher: Stage, artifact: Path, tokens: Stage, split: str = "train"
+) -> Stage:
+    """The teacher's logits of the training (or "unlabelled") split, once for all trials.
 
-    Without a GPU they come from the 16-bit `artifact`: its runtime takes half of torch's time.
+    Without a GPU they come from the 16-bit `artifact`: its runtime takes half of torch's time. They
+    depend on the artifact wherever they come from, so that all jobs of a sweep find the same ones.
     """
 
     def build(folder: Path, _: Path) -> None:
@@ -124,100 +157,55 @@ def logits_stage(walk: Walk, teacher: Stage, artifact: Path, tokens: Stage) -> S
             logits = measure.evaluate(
                 artifact,
                 path,
-                ["train"],
+                [split],
                 threads=walk.threads,
+                device=walk.runtime.device,
                 stage="teacher_logits",
                 progress=walk.progress,
-            )["train"]
+            )[split]
         else:
-            model = student.load_classifier(teacher.path)
-            train = datas.load_tokens(path)["train"]
-            logits = predict_logits(model, train, device=walk.device, progress=walk.progress)
+            model = models.load_classifier(teacher.path)
+            texts = datas.load_tokens(path)[split]
+            logits = predict_logits(model, texts, device=walk.device, progress=walk.progress)
         np.save(folder / "logits.npy", logits)
 
-    return walk.stage("teacher_logits", build, LOGITS_VERSION, {}, [teacher.key, tokens.key])
+    parameters = {"artifact": read_manifest(artifact).hash} | runtime_versions(walk.runtime.name)
+    parents = [teacher.key, tokens.key]
+    return walk.stage("teacher_logits", build, LOGITS_VERSION, parameters, parents)
 
 
-def student_stage(walk: Walk, data: Data, recipe: Recipe, base: Stage | str) -> Stage:
-    """The untrained student: a saved classifier, or a checkpoint that gets a new head."""
-    checkpoint = isinstance(base, str)
-    names = data.label_names if checkpoint else None
-    path = resolve(base) if isinstance(base, str) else str(base.path)
-    parameters: dict[str, Any] = {"layers": recipe.layers}
-    if checkpoint:
-        parameters |= {"content": fingerprint(path), "labels": names, "seed": recipe.seed}
-    return walk.stage(
-        "student",
-        lambda folder, _: student.build_student(path, names, recipe.layers, recipe.seed, folder),
-        student.VERSION,
-        parameters,
-        [] if isinstance(base, str) else [base.key],
-    )
-
-
-def distill_stage(
-    walk: Walk, data: Data, recipe: Recipe, model: Stage, tokens: Stage, logits: Stage
+def artifact_stage(
+    walk: Walk,
+    model: Stage,
+    recipe: Recipe,
+    storage: dict[str, Any],
+    tokens: Stage,
+    max_length: int,
 ) -> Stage:
-    """The student trained on the teacher's logits (`alpha` 0: on the labels alone)."""
-    soft = logits if recipe.alpha > 0 else None
-    settings = training_settings(recipe, recipe.epochs)
+    """The artifact of a saved classifier, its matrices stored as the recipe says."""
+    name = walk.runtime.name
+    maker = RUNTIMES[name]
+    options: dict[str, Any] = {"bits": recipe.bits}
+    if name == "openvino":
+        options = storage | recipe.model_dump(include={"activation_bits", "rounding"})
+    looks_at_texts = recipe.activation_bits is not None or recipe.rounding != "nearest"
 
-    def build(folder: Path, scratch: Path) -> None:
-        distill.distill(
-            model.path,
-            training_examples(data, tokens, soft),
-            settings,
-            temperature=recipe.temperature,
-            alpha=recipe.alpha,
-            folder=folder,
-            scratch=scratch,
-            progress=walk.progress,
-        )
+    def build(folder: Path, _: Path) -> None:
+        texts = calibration_texts(tokens, model.path) if looks_at_texts else []
+        looks = {"calibration": texts} if texts else {}
+        maker.build_artifact(model.path, max_length, folder, **(options | looks))
 
-    parameters = training_parameters(recipe, settings)
-    parents = [model.key, tokens.key, soft.key if soft else ""]
-    return walk.stage("distill", build, distill.VERSION, parameters, parents)
+    parameters = {"runtime": name, "max_length": max_length} | options | runtime_versions(name)
+    parents = [model.key, tokens.key] if looks_at_texts else [model.key]
+    return walk.stage("artifact", build, maker.VERSION, parameters, parents)
 
 
-def prune_stage(
-    walk: Walk, data: Data, recipe: Recipe, model: Stage, tokens: Stage, logits: Stage
-) -> Stage:
-    """The model with the recipe's share of zeros, recovered with the same loss."""
-    soft = logits if recipe.alpha > 0 else None
-    settings = training_settings(recipe, recipe.recovery_epochs)
-
-    def build(folder: Path, scratch: Path) -> None:
-        prune.prune(
-            model.path,
-            training_examples(data, tokens, soft),
-            settings,
-            sparsity=recipe.sparsity,
-            temperature=recipe.temperature,
-            alpha=recipe.alpha,
-            folder=folder,
-            scratch=scratch,
-            progress=walk.progress,
-        )
-
-    parameters: dict[str, Any] = {"sparsity": recipe.sparsity}
-    parents = [model.key]
-    if recipe.recovery_epochs > 0:
-        parameters |= training_parameters(recipe, settings)
-        parents += [tokens.key, soft.key if soft else ""]
-    return walk.stage("prune", build, prune.VERSION, parameters, parents)
-
-
-def artifact_stage(walk: Walk, model: Stage, bits: Bits, max_length: int) -> Stage:
-    """The artifact of a saved classifier at `bits`."""
-    parameters = {"runtime": "openvino", "bits": bits, "max_length": max_length}
-    parameters |= {name: version(name) for name in ("openvino", "nncf")}
-    return walk.stage(
-        "artifact",
-        lambda folder, _: quantize.build_artifact(model.path, bits, max_length, folder),
-        quantize.VERSION,
-        parameters,
-        [model.key],
-    )
+def calibration_texts(tokens: Stage, model: Path) -> list[quantize.Batch]:
+    """Training texts, one a batch, that show the ranges of a model's activations."""
+    texts = datas.load_tokens(tokens.path / "tokens.npz")["train"]
+    chosen = np.random.default_rng(0).choice(len(texts), min(CALIBRATION_TEXTS, len(texts)), False)
+    pad_id = models.load_config(model).pad_token_id or 0
+    return [datas.pad([texts[i]], pad_id) for i in chosen]
 
 
 def evaluate_stage(walk: Walk, artifact: Path, tokens: Stage) -> dict[str, npt.NDArray[np.float32]]:
@@ -227,7 +215,12 @@ def evaluate_stage(walk: Walk, artifact: Path, tokens: Stage) -> dict[str, npt.N
         path = tokens.path / "tokens.npz"
         splits = ("validation", "test")
         arrays: dict[str, Any] = measure.evaluate(
-            artifact, path, splits, threads=walk.threads, progress=walk.progress
+            artifact,
+            path,
+            splits,
+            threads=walk.threads,
+            device=walk.runtime.device,
+            progress=walk.progress,
         )
         np.savez(folder / "logits.npz", **arrays)
 
@@ -235,41 +228,8 @@ def evaluate_stage(walk: Walk, artifact: Path, tokens: Stage) -> dict[str, npt.N
     parameters = {
         "artifact": manifest.hash,
         "precision": manifest.precision,
-        "processor": processor_name(),
-        "openvino": version("openvino"),
-    }
+        "processor": processor_of(walk.runtime.name, walk.runtime.device),
+    } | runtime_versions(walk.runtime.name)
     stage = walk.stage("evaluate", build, measure.VERSION, parameters, [tokens.key])
     with np.load(stage.path / "logits.npz") as arrays:
         return dict(arrays)
-
-
-def training_examples(data: Data, tokens: Stage, logits: Stage | None) -> Examples:
-    """The training split, with the teacher's logits where they are wanted."""
-    return Examples(
-        datas.load_tokens(tokens.path / "tokens.npz")["train"],
-        data.splits["train"].labels,
-        np.load(logits.path / "logits.npy") if logits else None,
-    )
-
-
-def training_settings(recipe: Recipe, epochs: float) -> TrainingSettings:
-    """A recipe's training, for so many epochs."""
-    return TrainingSettings(
-        epochs=epochs,
-        learning_rate=recipe.learning_rate,
-        batch_size=recipe.batch_size,
-        train_examples=recipe.train_examples,
-        freeze_embeddings=recipe.freeze_embeddings,
-        dropout=recipe.dropout,
-        seed=recipe.seed,
-        device=recipe.device,
-    )
-
-
-def training_parameters(recipe: Recipe, settings: TrainingSettings) -> dict[str, Any]:
-    """What the key of a training stage depends on; where it ran is not part of it."""
-    parameters = vars(settings) | {"alpha": recipe.alpha}
-    if recipe.alpha > 0:
-        parameters["temperature"] = recipe.temperature
-    del parameters["device"]
-    return parameters

@@ -11,8 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt.data import Tokens
-from lmopt.embeddings import factorize_embeddings, trim_embeddings, word_table
-from lmopt.student import load_classifier, load_tokenizer, save_model
+from lmopt.embeddings import (
+    factorize_embeddings,
+    trim_embeddings,
+    trim_positions,
+    word_table,
+)
+from lmopt.models import load_classifier, load_tokenizer, save_model
 
 VERSION = 1
 BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -153,14 +158,22 @@ def _renumber_processor(processor: dict[str, Any], new_ids: dict[int, int]) -> N
         token["ids"] = [new_ids[i] for i in token["ids"]]
 
 
-def trim_vocabulary(model_folder: Path, train_tokens: Tokens, min_count: int, folder: Path) -> None:
+def trim_vocabulary(
+    model_folder: Path,
+    train_tokens: Tokens,
+    min_count: int,
+    folder: Path,
+    max_length: int | None = None,
+) -> None:
     """Trim a saved classifier to the tokens of its training text and save it into `folder`.
 
-    `train_tokens` are of the model's own tokenizer.
+    `train_tokens` are of the model's own tokenizer. Positions beyond `max_length` go too.
     """
     model, tokenizer = load_classifier(model_folder), load_tokenizer(model_folder)
     kept = kept_ids(tokenizer, train_tokens, min_count)
     trim_embeddings(model, kept)
+    if max_length is not None:
+        trim_positions(model, max_length)
     save_model(model, trim_tokenizer(tokenizer, kept), folder)
 
 

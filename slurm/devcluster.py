@@ -35,6 +35,12 @@ def default_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"lmopt-devcluster-{os.getuid()}"
 
 
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m slurm.devcluster",
@@ -45,11 +51,15 @@ def _parser() -> argparse.ArgumentParser:
     folder.add_argument("--dir", type=Path, default=default_folder(), metavar="DIR", dest="folder")
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("up", parents=[folder], help="start it, or what crashed of it")
-    start.add_argument("--nodes", type=int, default=2)
+    start.add_argument("--nodes", type=_positive, default=2)
     start.add_argument("--accounting", action=argparse.BooleanOptionalAction, default=True)
-    start.add_argument("--cpus-per-node", type=int, help="default: all of the machine, each node")
-    start.add_argument("--mem-mb", type=int, help="of a node; default: its share of the machine")
-    start.add_argument("--max-array-size", type=int, default=1001)
+    start.add_argument(
+        "--cpus-per-node", type=_positive, help="default: all of the machine, each node"
+    )
+    start.add_argument(
+        "--mem-mb", type=_positive, help="of a node; default: its share of the machine"
+    )
+    start.add_argument("--max-array-size", type=_positive, default=1001)
     commands.add_parser("down", parents=[folder], help="stop it and remove its folder")
     commands.add_parser("status", parents=[folder], help="its servers and nodes")
     for name in ("node-down", "node-up"):
@@ -78,6 +88,8 @@ def _run(options: argparse.Namespace) -> None:
                 print("# no cgroup v1 to write: memory is not enforced", file=sys.stderr)
             print(f"export SLURM_CONF={shlex.quote(variables(options.folder)['SLURM_CONF'])}")
         case "down":
+            if read_config(options.folder) is None:
+                print(f"# no cluster in {options.folder}: nothing to stop", file=sys.stderr)
             down(options.folder)
         case "status":
             print(status(options.folder))

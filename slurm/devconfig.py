@@ -103,7 +103,7 @@ def _slurm_conf(folder: Path, config: ClusterConfig) -> str:
         # A virtual node may have more CPUs and memory than its share of the machine.
         "SlurmdParameters": "config_overrides",
         "ReturnToService": 2,
-        "SlurmdTimeout": 5,
+        "SlurmdTimeout": 30,  # a busy laptop answers late, and its nodes are not lost for it
         "KillWait": 5,
         "MpiDefault": "none",
         "MailProg": "/bin/true",

@@ -17,6 +17,7 @@ __all__ = [
 
 JobState = Literal[
     "PENDING",
+    "HELD",  # pending until a person releases it
     "RUNNING",
     "DONE",
     "FAILED",  # a Python error: its line is in the exit record
@@ -34,9 +35,10 @@ _SLURM_STATES: dict[str, JobState] = {
     "CONFIGURING": "PENDING",
     "REQUEUED": "PENDING",
     "REQUEUE_FED": "PENDING",
-    "REQUEUE_HOLD": "PENDING",
-    "RESV_DEL_HOLD": "PENDING",
-    "SPECIAL_EXIT": "PENDING",
+    "HELD": "HELD",
+    "REQUEUE_HOLD": "HELD",
+    "RESV_DEL_HOLD": "HELD",
+    "SPECIAL_EXIT": "HELD",
     "COMPLETED": "DONE",
     "FAILED": "FAILED",
     "CANCELLED": "CANCELLED",
@@ -57,7 +59,7 @@ def is_local(job_id: str) -> bool:
 
 def is_over(state: JobState) -> bool:
     """Whether a job in this state will not run any more."""
-    return state not in ("PENDING", "RUNNING")
+    return state not in ("PENDING", "HELD", "RUNNING")
 
 
 def job_states(job_ids: Sequence[str], folder: Path) -> dict[str, JobState]:

@@ -22,11 +22,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, get_args
 
 from slurm.jobs import is_over, job_states, log_paths
 from slurm.process import LOCAL_ID_VARIABLE, start_time
-from slurm.profile import JobResources
+from slurm.profile import Dependency, JobResources
 from slurm.record import Exit, Job, write_record
 from slurm.scheduler import job_variables
 
@@ -100,12 +100,12 @@ def start(
 
 
 def failed_dependency(after: Sequence[str], folder: Path, dependency: str) -> str | None:
-    """Wait until all jobs are over; with "afterok" the first one that is not DONE is returned."""
+    """Wait until all jobs are over, or one ended as the dependency does not allow: say which."""
     waiting = list(after)
     while waiting:
         states = job_states(waiting, folder)
         for job_id, state in states.items():
-            if dependency == "afterok" and is_over(state) and state != "DONE":
+            if is_over(state) and dependency == ("afternotok" if state == "DONE" else "afterok"):
                 return f"{job_id} ended as {state}"
         waiting = [job_id for job_id in waiting if not is_over(states[job_id])]
         if waiting:
@@ -141,15 +141,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("job_id")
     parser.add_argument("--cpus", type=int, required=True)
-    parser.add_argument("--dependency", choices=["afterok", "afterany"], required=True)
+    parser.add_argument("--dependency", choices=get_args(Dependency), required=True)
     parser.add_argument("--after", nargs="*", default=[])
     options = parser.parse_args()
     failed = failed_dependency(options.after, options.folder, options.dependency)
     if failed:
-        error = f"dependency failed: {failed}"
+        needed = options.dependency != "afternotok"
+        error = f"{'dependency failed' if needed else 'not needed'}: {failed}"
         exit = Exit(options.job_id, "CANCELLED", error, 0, time.time(), 0.0, 0.0, 0)
         write_record(exit, options.folder)
-        sys.exit(error)
+        sys.exit(error if needed else 0)
     cores, files = take_cores(options.cpus)
     os.sched_setaffinity(0, cores)
 

@@ -14,6 +14,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 Kind = Literal["prepare", "worker", "measure", "finalize"]
+# When a job may start, after those that it depends on: their success, their end, their failure.
+Dependency = Literal["afterok", "afterany", "afternotok"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _BUILT_IN = Path(__file__).parent / "profiles"

@@ -4,6 +4,7 @@ import getpass
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -75,9 +76,15 @@ def queue_states(job_ids: Sequence[str]) -> dict[str, str]:
 
     Raises SilentControllerError.
     """
-    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T"]
+    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%r"]
     output = _ask([*command, f"--jobs={_arrays(job_ids)}"]).stdout
-    return dict(line.strip().split("|", 1) for line in output.splitlines() if "|" in line)
+    lines = (line.strip().split("|", 2) for line in output.splitlines() if line.count("|") == 2)
+    return {job_id: _held(state, reason) for job_id, state, reason in lines}
+
+
+def _held(state: str, reason: str) -> str:
+    """HELD for a job that waits until somebody releases it, as after a failed start on a node."""
+    return "HELD" if state == "PENDING" and "held" in reason.lower() else state
 
 
 def accounting_states(job_ids: Sequence[str]) -> dict[str, str]:
@@ -191,3 +198,12 @@ def submission_room(account: str | None = None, qos: str | None = None) -> int |
         return None
     queued = _ask(["squeue", "--noheader", "--array", "--me", "--format=%i"]).stdout.split()
     return max(0, limit - len(queued))
+
+
+def why_refused(script: str) -> str | None:
+    """Slurm's words on a job script that it would not take; None if it would. Submits nothing."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
+        file.write(script)
+        file.flush()
+        answer = _ask(["sbatch", "--test-only", file.name])
+    return one_line(answer.stderr) if answer.returncode else None

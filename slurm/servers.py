@@ -27,7 +27,7 @@ def start_server(
     ready: Callable[[], bool],
     variables: dict[str, str] | None = None,
     cores: list[int] | None = None,
-    timeout_seconds: float = 40.0,
+    timeout_seconds: float = 120.0,
 ) -> None:
     """Start a server of the cluster, unless it runs, and wait until it is ready.
 

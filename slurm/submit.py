@@ -8,14 +8,12 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from slurm import local, scheduler
 from slurm.jobs import cancel
-from slurm.profile import JobResources, Kind, Profile
+from slurm.profile import Dependency, JobResources, Kind, Profile
 from slurm.run import RecordedCall
-
-Dependency = Literal["afterok", "afterany"]
 
 # submitit's names: before Slurm gave a job its number, and after.
 _SUBMISSION_FILE = re.compile(
@@ -42,9 +40,10 @@ def submit(
     """Submit one job per call of `function` and return their ids at once, in the calls' order.
 
     Several calls become job arrays, split where the cluster's MaxArraySize asks for it. The jobs
-    wait for those in `after`: "afterok" for their success (a job whose dependency failed is
-    CANCELLED), "afterany" for their end. `folder` gets pickles, logs and records and must be on a
-    file system that the nodes share. `resources` are `profile.job(kind)` if not given.
+    wait for those in `after`: "afterok" for their success, "afterany" for their end, "afternotok"
+    for their failure; a job whose dependency can no longer be met is CANCELLED. `folder` gets
+    pickles, logs and records and must be on a file system that the nodes share. `resources` are
+    `profile.job(kind)` if not given.
 
     Raises SubmissionError with Slurm's own words if any of the jobs is refused; then all of them
     are cancelled and no file of theirs is left.

@@ -8,36 +8,60 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from slurm.profile import load_profile
+from slurm.profile import Kind, Profile, load_profile
 from sweeps.config import SweepConfig, load_sweep
 from sweeps.estimate import estimate
 from sweeps.space import describe, grid_size
 
 
-def check_inputs(sweep: SweepConfig) -> None:
-    """Look at the data and the models where they are on this machine.
+def check_inputs(sweep: SweepConfig, profile: Profile) -> None:
+    """Look at the data and the models where they are on this machine, and at the jobs' cores.
 
     Raises:
         ValueError: A folder, file or column that is not there, a class with one example, an empty
-            text: one line with the remedy. A hub id can be looked up by the prepare job only.
+            text, more threads than cores: one line with the remedy. A hub id can be looked up by
+            the prepare job only.
     """
-    from lmopt.data import build_data
+    from lmopt.data import build_data, load_data
     from lmopt.sources import resolve
+    from lmopt.unlabelled import build_unlabelled
 
-    if Path(resolve(sweep.task.dataset)).exists():
+    check_threads(sweep, profile)
+    task = sweep.task
+    extra = Path(resolve(task.unlabelled.dataset)) if task.unlabelled is not None else None
+    if Path(resolve(task.dataset)).exists():
         with tempfile.TemporaryDirectory() as folder:
-            build_data(sweep.task, Path(folder))
+            build_data(task, Path(folder))
+            if extra.exists() if extra is not None else task.rechunk > 0:
+                build_unlabelled(task, load_data(Path(folder)), Path(folder))
     for key, model in (("teacher", sweep.teacher.model), ("student", sweep.student.model)):
         place = Path(resolve(model)) if model is not None else None
         if place is not None and place.exists() and not (place / "config.json").is_file():
             raise ValueError(f"{key}.model: no model in {place} (no config.json); name its folder")
 
 
+def check_threads(sweep: SweepConfig, profile: Profile) -> None:
+    """Refuse timings on fewer cores than threads: they would say nothing of the artifact.
+
+    Raises:
+        ValueError: Value, rule and remedy in one line.
+    """
+    timing: Kind = "measure" if profile.measure.model_fields_set else "finalize"
+    for kind in ("worker", timing):
+        cpus = profile.job(kind).cpus
+        if sweep.runtime.threads > cpus:
+            raise ValueError(
+                f"runtime.threads must be at most the cpus of a {kind} job, got "
+                f"{sweep.runtime.threads} threads and {cpus} cpus: change runtime.threads or the "
+                f"cpus of profile {profile.name}"
+            )
+
+
 def plan(path: Path, on: str) -> dict[str, Any]:
     """Return what a sweep would run: space, budget, reference points, projected core-hours."""
     sweep = load_sweep(path)
     profile = load_profile(on)
-    check_inputs(sweep)
+    check_inputs(sweep, profile)
     points = grid_size(sweep.search)
     return {
         "name": sweep.name,

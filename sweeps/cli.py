@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sweeps import take_home
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -74,10 +76,10 @@ def submit(
     """Start a sweep: prepare, workers, finalize. Returns at once unless --wait."""
     from sweeps.check import check_inputs
     from sweeps.config import load_sweep
-    from sweeps.launch import launch, render, submitting
+    from sweeps.dry_run import render_run
+    from sweeps.launch import launch_new
     from sweeps.provenance import collect
     from sweeps.run import create_run
-    from sweeps.study import open_study
 
     definition = load_sweep(sweep)
     profile = _load_profile(on)
@@ -85,13 +87,11 @@ def submit(
         definition = definition.with_trials(trials)
     path = run_dir or Path("runs") / definition.name
     if dry_run:
-        print(render(definition, profile, path))
+        print(render_run(definition, profile, path))
         return
-    check_inputs(definition)
+    check_inputs(definition, profile)
     run = create_run(path, definition, profile, cache or path.parent / "cache", collect())
-    with submitting(run):
-        open_study(run)
-        launch(run, trials_left=run.trials)
+    launch_new(run)
     _after_submit(run, wait)
 
 
@@ -153,23 +153,129 @@ def logs(
         print(text)
 
 
+@app.command(epilog="Example:  lmopt rebuild runs/bbc_minilm")
+def rebuild(run_dir: RunDir) -> None:
+    """Make the Optuna study again from the rows and claims; the old journal is kept aside."""
+    from sweeps.rebuild import rebuild_study
+    from sweeps.run import open_run
+    from sweeps.study import open_study
+
+    run = open_run(run_dir)
+    with run.lock():
+        trials = rebuild_study(run)
+    open_study(run)  # with the reference points that are still to come
+    print(f"made the study again from the rows: {trials} trials; {run.trials} are the budget")
+
+
+@app.command(epilog="Example:  lmopt doctor --on my_cluster.yaml")
+def doctor(
+    on: On = "local",
+    folder: Annotated[Path, typer.Option("--dir", help="Where runs go.")] = Path("runs"),
+    wait_s: Annotated[float, typer.Option(min=1, help="For a node, in the queue.")] = 300,
+    as_json: AsJson = False,
+) -> None:
+    """Check Python, disk, scheduler and a node of each kind; a bad line says what to do."""
+    from dataclasses import asdict
+
+    from sweeps.doctor import examine
+
+    found = []
+    for finding in examine(_load_profile(on), folder, wait_s):
+        found.append(finding)
+        if not as_json:
+            print(f"{'FAIL' if finding.remedy else 'ok':5}{finding.what}: {finding.said}")
+            if finding.remedy:
+                print(f"     -> {finding.remedy}")
+    if as_json:
+        _print_json([asdict(finding) for finding in found])
+    raise typer.Exit(int(any(finding.remedy for finding in found)))
+
+
 @app.command(epilog="Example:  lmopt pareto runs/bbc_minilm --json | jq '.front[0]'")
 def pareto(
     run_dir: RunDir,
+    where: Annotated[
+        str | None,
+        typer.Option(help="The front of these models only: 'bits <= 4 and size_bytes < 5e6'."),
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="Column to sort by, the best first; -COLUMN: last.")
+    ] = None,
     as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the front as CSV.")] = False,
     figure: Annotated[
         Path | None, typer.Option(help="Stem of the figure. Default: RUN/report/pareto_front.")
     ] = None,
 ) -> None:
-    """Print the method table and the front, and draw the figure (PNG and SVG)."""
+    """Print the method table and the front, and draw the figure (PNG, SVG, PDF)."""
     from sweeps.report import pareto_report, print_report
     from sweeps.run import open_run
 
-    report = pareto_report(open_run(run_dir), figure)
-    if as_json:
+    report = pareto_report(open_run(run_dir), figure, where=where, sort=sort)
+    if as_csv:
+        print(report.front.to_csv(index=False), end="")
+    elif as_json:
         _print_json(report.to_json())
     else:
         print_report(report, _console())
+
+
+@app.command(epilog="Example:  lmopt dashboard runs/bbc_minilm --port 8090")
+def dashboard(
+    run_dir: RunDir,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On loopback; 0: any free.")] = 8080,
+    browser: Annotated[bool, typer.Option(help="Open it in the browser of this machine.")] = True,
+) -> None:
+    """Show the study in optuna-dashboard, to be read, until Ctrl-C; follows a running sweep."""
+    from sweeps.dashboard import serve
+    from sweeps.run import open_run
+
+    serve(open_run(run_dir), port, browser=browser)
+
+
+@app.command(epilog="Example:  lmopt report runs/bbc_minilm")
+def report(
+    run_dirs: Annotated[list[Path], typer.Argument(help="Run directories.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder. Default: RUN/report; of several: beside the first run."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one self-contained HTML page with figures; several runs side by side."""
+    from sweeps.report import page_of, print_page, report_folder
+    from sweeps.run import open_run
+
+    runs, console = [open_run(path) for path in run_dirs], _console()
+    with console.status("reading rows") as shown:
+        page = page_of(
+            runs, out or report_folder(runs), lambda name: shown.update(f"running {name}")
+        )
+    if as_json:
+        figures = [str(path) for path in page.figures]
+        _print_json({"page": str(page.path), "figures": figures, "failures": page.failures})
+    else:
+        print_page(page, console)
+    if page.failures:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example:  lmopt compare runs/tpe runs/random")
+def compare(
+    first: Annotated[Path, typer.Argument(help="Run directory.", show_default=False)],
+    second: Annotated[Path, typer.Argument(help="Another one.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two runs of one task: fronts, hypervolumes, whose points the other dominates."""
+    from sweeps.compare import compare as compare_them
+    from sweeps.compare import print_comparison, to_json
+    from sweeps.run import open_run
+
+    found = compare_them(open_run(first), open_run(second))
+    if as_json:
+        _print_json(to_json(found))
+    else:
+        print_comparison(found, _console())
 
 
 @app.command(epilog="Example:  lmopt schema > sweep.schema.json")
@@ -180,8 +286,11 @@ def schema() -> None:
     _print_json(SweepConfig.model_json_schema())
 
 
+take_home.add_commands(app)
+
+
 def _after_submit(run: "Run", wait: bool) -> None:
-    from sweeps.launch import rounds
+    from sweeps.rounds import rounds
 
     path = os.path.relpath(run.path)
     if not wait:

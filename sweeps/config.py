@@ -18,7 +18,17 @@ from pydantic import (
     model_validator,
 )
 
-from lmopt.config import Recipe, RuntimeConfig, StudentConfig, TaskConfig, TeacherConfig
+from lmopt.capability import RUNTIME_BITS, refusal
+from lmopt.config import (
+    COMPRESSION_FIELDS,
+    DISTILL_FIELDS,
+    Recipe,
+    RuntimeConfig,
+    RuntimeName,
+    StudentConfig,
+    TaskConfig,
+    TeacherConfig,
+)
 from sweeps.space import Categorical, Distribution, Float, Int, probes
 
 Direction = Literal["maximize", "minimize"]
@@ -86,6 +96,11 @@ class Resources(_Strict):
     """How wide the sweep runs; what one job asks for is in the cluster profile."""
 
     workers: int = Field(default=2, ge=1, description="Workers at once, at most.")
+    spare_disk_gb: float = Field(
+        default=20.0,
+        ge=0,
+        description="Trained models that no kept artifact needs, at most; the oldest go first.",
+    )
 
 
 # Editors complete the fields of a recipe wherever some of them may be given.
@@ -172,13 +187,14 @@ class SweepConfig(_Strict):
                 )
 
     def _check_values(self) -> None:
-        base = _recipe("recipe", self.recipe)
+        runtime = self.runtime.name
+        base = _recipe("recipe", self.recipe, runtime)
         for name, distribution in self.search.items():
             for value in probes(distribution):
-                _recipe("search", {**base.model_dump(), name: value})
+                _recipe("search", {**base.model_dump(), name: value}, runtime)
         for name, overrides in (self.reference_points or {}).items():
             _known(f"reference_points.{name}", overrides, Recipe.model_fields)
-            _recipe(f"reference_points.{name}", {**base.model_dump(), **overrides})
+            _recipe(f"reference_points.{name}", {**base.model_dump(), **overrides}, runtime)
 
     def make_recipe(self, params: Mapping[str, Any]) -> Recipe:
         """Return the recipe of a point of the space."""
@@ -206,16 +222,23 @@ class SweepConfig(_Strict):
 
 
 def default_reference_points(sweep: SweepConfig) -> dict[str, dict[str, Any]]:
-    """Return the rows of the research's table as far as this sweep searches their method."""
-    untouched = {"base": "teacher", "layers": None, "epochs": 0, "sparsity": 0.0, "bits": 32}
-    points: dict[str, dict[str, Any]] = {"baseline": untouched}
-    distillation: dict[str, Any] = {"sparsity": 0.0, "bits": 32}
+    """Return the teacher as it is and each method alone, as far as this sweep varies them."""
+    nothing = {name: Recipe.model_fields[name].default for name in COMPRESSION_FIELDS}
+    points: dict[str, dict[str, Any]] = {"baseline": nothing}
+    taught = ("base", "epochs", *DISTILL_FIELDS)
+    distillation = {name: value for name, value in nothing.items() if name not in taught}
     if "layers" in sweep.search:
         distillation["layers"] = _middle(sweep.search["layers"])
     points["distillation"] = distillation
-    # The study prunes at one sparsity and quantizes to one width: the usual ones stand for them.
-    points["pruning"] = {**untouched, "sparsity": 0.5, "alpha": 0.0}
-    points["quantization"] = {**untouched, "bits": 8}
+    # One setting of each stands for it: the research's own or the usual one.
+    if sweep.search.keys() & {"ffn_keep", "heads_keep"}:
+        points["pruning"] = {**nothing, "ffn_keep": 0.5, "structure_epochs": 1}
+    else:
+        points["pruning"] = {**nothing, "sparsity": 0.5, "alpha": 0.0}
+    if "clusters" in sweep.search:
+        points["clustering"] = {**nothing, "clusters": 16}
+    bits = 8 if 8 in RUNTIME_BITS[sweep.runtime.name] else 16
+    points["quantization"] = {**nothing, "bits": bits}
     return points
 
 
@@ -282,11 +305,14 @@ def _known(
             raise ValueError(f"unknown key {where}.{name}{_suggest(name, list(known))}")
 
 
-def _recipe(where: str, values: Mapping[str, Any]) -> Recipe:
+def _recipe(where: str, values: Mapping[str, Any], runtime: RuntimeName) -> Recipe:
     try:
-        return Recipe(**values)
+        recipe = Recipe(**values)
     except ValidationError as error:
         raise ValueError("; ".join(f"{where}.{line}" for line in explain(error, Recipe))) from None
+    if reason := refusal(runtime, recipe):
+        raise ValueError(f"{where}.{reason}")
+    return recipe
 
 
 def _suggest(name: str, known: list[str]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from analysis.results import load_results
+from lmopt.config import Recipe
 from sweeps.config import SweepConfig
 from sweeps.run import read_json
 
@@ -56,10 +57,21 @@ def _core_seconds(run_dir: Path) -> list[float]:
 
 
 def _trained_tokens(sweep: SweepConfig) -> float | None:
-    recipe = sweep.make_recipe({})
-    if recipe.train_examples is None:
+    examples = _mean(sweep, "train_examples")
+    epochs, recovery_epochs = _mean(sweep, "epochs"), _mean(sweep, "recovery_epochs")
+    if examples is None or epochs is None or recovery_epochs is None:
         return None
-    return recipe.train_examples * (recipe.epochs + recipe.recovery_epochs) * sweep.task.max_length
+    return examples * (epochs + recovery_epochs) * sweep.task.max_length
+
+
+def _mean(sweep: SweepConfig, field: str) -> float | None:
+    """Return a recipe field's mean over the search, or its fixed value."""
+    if field not in sweep.search:
+        # As it is written: the canonical recipe has no examples while nothing fixed is trained.
+        value = sweep.recipe.get(field, Recipe.model_fields[field].default)
+        return None if value is None else float(value)
+    values = [value for value in sweep.search[field].bounds() if value is not None]
+    return float(np.mean([float(value) for value in values])) if values else None
 
 
 def _encoder_parameters(sweep: SweepConfig) -> float | None:

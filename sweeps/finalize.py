@@ -1,39 +1,37 @@
 """The last job of a round: heal what died, submit another round or finish the run."""
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import optuna
 import pandas as pd
-from filelock import FileLock
 from optuna.trial import TrialState
 
-from analysis.results import compact, load_results, read_rows, write_row
-from analysis.selection import candidates, front_rows
-from slurm.jobs import JobState, job_states
+from analysis.results import compact, load_results, read_rows
+from slurm.jobs import Job, JobState, job_states
 from slurm.profile import JobResources
 from slurm.submit import SubmissionError
-from sweeps import reconcile, row
-from sweeps.launch import (
-    LAUNCH_TIMEOUT_S,
+from sweeps import reconcile
+from sweeps.front import measures_apart, time_front, untimed, why_not_measured
+from sweeps.job import this_job
+from sweeps.keep import prune_artifacts
+from sweeps.launch import launch, launch_guard, launch_measure, take_back
+from sweeps.patience import submit_patiently
+from sweeps.reconcile import Orphan
+from sweeps.rounds import (
     Round,
-    launch,
+    launch_lock,
     prepare_losses,
     rounds,
     worker_losses,
     write_round,
 )
-from sweeps.reconcile import Orphan
 from sweeps.run import Run, open_run, write_json
 from sweeps.study import locked_study, open_study
 
 log = logging.getLogger("lmopt")
-
-SUBMISSION_WAITS_S = (10, 30, 60, 120, 300, 600)
 
 
 def finalize(run_dir: str, submitted_round: int) -> None:
@@ -41,22 +39,44 @@ def finalize(run_dir: str, submitted_round: int) -> None:
 
     Raises RuntimeError if work is left that another round would not get done.
     """
-    from sweeps.worker import this_job, threads_of
-
     run, job = open_run(run_dir), this_job()
-    if len(rounds(run)) > submitted_round + 1:
-        log.info("another round was submitted already; its finalizer does the rest")
+    if not _is_mine(run, submitted_round, job):
+        log.info("another finalizer was submitted already; it does the rest")
         return
     lost = heal(run)
     stop = None
     if lost or trials_left(run, open_study(run)):
         stop = why_stop(run, rounds(run)[submitted_round])
         if stop is None:
-            _launch_patiently(run, lost)
+            _launch_next(run, submitted_round, lost)
             return
-    finish(run, threads=threads_of(job), complete=stop is None)
+    if measures_apart(run) and not untimed(run).empty:
+        part, why_not = why_not_measured(run, rounds(run)[submitted_round])
+        if why_not is None:
+            submit_patiently(run, lambda: launch_measure(run, part))
+            return
+        stop = stop or why_not
+    finish(run, job, complete=stop is None)
     if stop is not None:
         raise RuntimeError(stop)
+
+
+def _is_mine(run: Run, number: int, job: Job) -> bool:
+    """Whether this job is the one to go on after round `number`, which it cleans up behind.
+
+    It may be a finalizer that was killed as it submitted the next round, and started again; or one
+    that a lost node still runs while Slurm has started it again elsewhere.
+    """
+    with launch_lock(run):
+        newer, part = rounds(run)[number + 1 :], rounds(run)[number]
+        if newer and newer[-1].whole:
+            return False
+        if job.job_id in part.finalize[:-1]:
+            return False
+        take_back(run, number, job.job_id)
+        if not part.whole:
+            launch_guard(run, replace(part, finalize=[job.job_id]))
+        return True
 
 
 def heal(run: Run) -> list[Orphan]:
@@ -127,22 +147,20 @@ def _why_fruitless(run: Run, last: Round, ended: Sequence[JobState]) -> str | No
     return None
 
 
-def _launch_patiently(run: Run, lost: Sequence[Orphan]) -> None:
-    """Submit the next round, also if slurmctld is away or the queue is full for the moment."""
+def _launch_next(run: Run, number: int, lost: Sequence[Orphan]) -> None:
     worker = grow(run, lost)
-    left = max(len(lost), trials_left(run, open_study(run)))
-    for wait_s in (*SUBMISSION_WAITS_S, None):
-        try:
-            with FileLock(run.path / "launch.lock", timeout=LAUNCH_TIMEOUT_S):
-                launch(run, trials_left=left, reason=_reason(lost), worker=worker)
-            return
-        except SubmissionError as error:
-            if wait_s is None:
-                raise
-            log.warning("%s; once more in %d s", error, wait_s)
-            if "node" in str(error):  # there may be no other node than those that failed
-                worker = worker.model_copy(update={"exclude": run.profile.job("worker").exclude})
-            time.sleep(wait_s)
+    left = len(lost) + trials_left(run, open_study(run))
+
+    def refused(error: SubmissionError) -> None:
+        nonlocal worker
+        if "node" in str(error):  # there may be no other node than those that failed
+            worker = worker.model_copy(update={"exclude": run.profile.job("worker").exclude})
+
+    def submit() -> None:
+        if len(rounds(run)) == number + 1:  # or this very job, on a node that was lost, was faster
+            launch(run, trials_left=left, reason=_reason(lost), worker=worker)
+
+    submit_patiently(run, submit, refused=refused)
 
 
 def _reason(lost: Sequence[Orphan]) -> str:
@@ -155,42 +173,16 @@ def finish_needed(run: Run, rows: pd.DataFrame) -> bool:
     return len(rows) > 0 and not (run.path / "finished.json").exists()
 
 
-def finish(run: Run, *, threads: int, complete: bool = True) -> None:
+def finish(run: Run, job: Job, *, complete: bool = True) -> None:
     """Compact the rows, time the front's artifacts with nothing else running, write the report."""
+    if not measures_apart(run):
+        time_front(run, job)
     compact(run.path)
     rows = load_results(run.path)
     if (rows["state"].eq("COMPLETE") & rows["kind"].ne("linear")).any():
-        time_front(run, rows, threads=threads)
-        compact(run.path)
         from sweeps.report import write_report
 
         write_report(run)
     if complete:
         write_json(run.path / "finished.json", {"trials": run.trials})
-
-
-def time_front(run: Run, rows: pd.DataFrame, *, threads: int) -> None:
-    """Time the artifacts of the front and of the reference points once more, alone."""
-    from sweeps.worker import load_prepared
-
-    front = front_rows(rows, run.sweep.objectives)
-    models = candidates(rows)
-    wanted = pd.concat([front, models[models["kind"].eq("reference")]]).drop_duplicates("trial")
-    wanted = wanted[~wanted["timed_alone"].fillna(False).astype(bool)]
-    if wanted.empty:
-        return
-    from lmopt.pipeline import time_artifact
-
-    prepared = load_prepared(run, threads)
-    for values in wanted.to_dict("records"):
-        samples, noisy = time_artifact(prepared, Path(values["artifact_path"]), cache=run.cache)
-        overlay: row.Row = {
-            "trial": int(values["trial"]),
-            "attempt": int(values["attempt"]),
-            "timed_alone": True,
-            "timing_noisy": noisy,
-        }
-        for batch, timings in samples.items():
-            overlay.update(row.speed(batch, timings))
-        name = run.row_path(overlay["trial"], overlay["attempt"]).name
-        write_row(overlay, run.path / "remeasure" / name, partial=True)
+    prune_artifacts(run)

@@ -12,12 +12,14 @@ from rich.text import Text
 from analysis.results import read_rows
 from sweeps.display import headline, status_view, trial_line
 from sweeps.launch import cancel_run
+from sweeps.reconcile import LIVE
 from sweeps.report import pareto_report, print_report
 from sweeps.run import Run
 from sweeps.status import Status, read_status
 
 LOCAL_INTERVAL_S = 1.0
 SLURM_INTERVAL_S = 10.0  # the scheduler is asked each time
+_AROUND_FRONT_LINES = 14  # of a live status: a view that is taller than the terminal is cut off
 
 
 def follow(run: Run, console: Console, *, until_idle: bool = True) -> Status:
@@ -30,7 +32,7 @@ def follow(run: Run, console: Console, *, until_idle: bool = True) -> Status:
             status = read_status(run)
             print_new_rows(run, console, seen)
             if console.is_terminal:
-                live.update(status_view(status))
+                live.update(status_view(status, front_rows=console.height - _AROUND_FRONT_LINES))
             else:
                 stage = _print_stage(status, console, stage)
             if until_idle and (status.finished or not _alive(status)):
@@ -62,7 +64,7 @@ def _print_stage(status: Status, console: Console, before: str) -> str:
 
 
 def _alive(status: Status) -> bool:
-    return any(status.jobs.get(state) for state in ("PENDING", "RUNNING"))
+    return any(status.jobs.get(state) for state in LIVE)
 
 
 def follow_to_end(run: Run, console: Console) -> int:
@@ -77,9 +79,8 @@ def follow_to_end(run: Run, console: Console) -> int:
         return _interrupted(run, console)
     path = os.path.relpath(run.path)
     if not status.finished or not status.trials["COMPLETE"]:
-        error = status.error or "no trial succeeded"
-        remedy = f"see 'lmopt logs {path}'; go on with 'lmopt resume {path}'"
-        console.print(Text(f"{error}; {remedy}", style="red"), soft_wrap=True)
+        error = status.error or f"no trial succeeded; see 'lmopt logs {path}'"
+        console.print(Text(error, style="red"), soft_wrap=True)
         return 1
     print_report(pareto_report(run), console)
     console.print(headline(status))

@@ -22,3 +22,17 @@ def finalize_job(run_dir: str, submitted_round: int) -> None:
     from sweeps import finalize
 
     finalize.finalize(run_dir, submitted_round)
+
+
+def measure_job(run_dir: str) -> None:
+    """Time the front's artifacts where the profile's `measure` section says."""
+    from sweeps import front
+
+    front.measure_front(run_dir)
+
+
+def guard_job(run_dir: str, submitted_round: int, finalizer: str) -> None:
+    """Replace a finalizer that did not come to its end."""
+    from sweeps import guard
+
+    guard.replace_finalizer(run_dir, submitted_round, finalizer)

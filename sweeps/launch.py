@@ -1,81 +1,34 @@
 """Submission of a run: prepare, then workers, then finalize, each after the one before it."""
 
 import math
-from collections import Counter
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from slurm.jobs import JobState, cancel, job_states
+from slurm.jobs import cancel
 from slurm.local import machine_cores
-from slurm.profile import JobResources, Kind, Profile
+from slurm.profile import JobResources, Profile
 from slurm.scheduler import submission_room
-from slurm.submit import render as render_job
-from slurm.submit import submit
+from slurm.submit import SubmissionError, submit
 from sweeps.config import ConfigError, SweepConfig
-from sweeps.jobs import finalize_job, prepare_job, worker_job
-from sweeps.reconcile import LIVE
-from sweeps.run import Run, read_json, write_json
+from sweeps.jobs import finalize_job, guard_job, measure_job, prepare_job, worker_job
+from sweeps.rounds import (
+    Round,
+    forget_round,
+    launch_lock,
+    live_jobs,
+    prepare_losses,
+    rounds,
+    write_round,
+)
+from sweeps.run import Run
+from sweeps.study import open_study
 
-_SUBMITTED = "_submitted.pkl"  # submitit's, of every job
-LAUNCH_TIMEOUT_S = 120
-
-
-@dataclass(frozen=True)
-class Round:
-    """The jobs of one submission; healing and `resume` add rounds to a run."""
-
-    number: int
-    prepare: list[str]
-    workers: list[str]
-    finalize: list[str]
-    submitted_utc: str
-    reason: str = "submit"
-    grown: dict[str, Any] = field(default_factory=dict)
-    prepare_lost: str = ""  # what ended its prepare job, other than an error of its own
-    workers_lost: str = ""  # what ended its workers, if none of them came to start a trial
-
-    @property
-    def jobs(self) -> list[str]:
-        return [*self.prepare, *self.workers, *self.finalize]
-
-
-def rounds(run: Run) -> list[Round]:
-    """Return the submissions of a run, oldest first."""
-    found = [read_json(path) for path in sorted(run.path.glob("rounds/*.json"))]
-    return [Round(**values) for values in found if values]
-
-
-def write_round(run: Run, submitted: Round) -> None:
-    """Record a submission."""
-    (run.path / "rounds").mkdir(exist_ok=True)
-    write_json(run.path / "rounds" / f"{submitted.number:04d}.json", asdict(submitted))
-
-
-def prepare_losses(run: Run) -> Counter[str]:
-    """Return how often prepare jobs were lost, by cause."""
-    return Counter(part.prepare_lost for part in rounds(run) if part.prepare_lost)
-
-
-def worker_losses(run: Run) -> Counter[str]:
-    """Return how often the workers of a round were lost before any trial, by cause."""
-    return Counter(part.workers_lost for part in rounds(run) if part.workers_lost)
-
-
-def live_jobs(run: Run) -> dict[str, JobState]:
-    """Return the jobs of a run that wait or run now. One scheduler query.
-
-    All that were ever submitted are asked for, those too whose round was never recorded because
-    its submitter was killed.
-    """
-    ids = sorted(path.name.removesuffix(_SUBMITTED) for path in run.jobs.glob(f"*{_SUBMITTED}"))
-    states = job_states(ids, run.jobs) if ids else {}
-    return {job: state for job, state in states.items() if state in LIVE}
+OTHER_JOBS = 3  # of a round, beside its workers: prepare, finalize and its guard
 
 
 def launch(
@@ -84,17 +37,16 @@ def launch(
     """Submit one round and return at once; `worker` overrides what a worker asks for."""
     number = len(rounds(run))
     worker = worker or run.profile.job("worker")
-    name = f"lmopt-{run.name}"
     jobs = _worker_count(run, trials_left)
     calls = [(str(run.path), number * 10_000 + index, worker) for index in range(jobs)]
     parallel = worker.model_copy(
         update={"array_parallelism": min(worker.array_parallelism, run.sweep.resources.workers)}
     )
-    with _all_or_none(run) as submitted:
-        prepare = _submit_prepare(run, name, worker, jobs)
+    with _all_or_none(run, number) as submitted:
+        prepare = _submit_prepare(run, worker, jobs)
         submitted += prepare
         workers = submit(
-            run.profile, "worker", worker_job, calls, folder=run.jobs, name=name,
+            run.profile, "worker", worker_job, calls, folder=run.jobs, name=_name(run),
             after=prepare, dependency="afterok", resources=parallel,
         )  # fmt: skip
         submitted += workers
@@ -103,31 +55,83 @@ def launch(
             {"mem_gb": worker.mem_gb, "time_min": worker.time_min, "exclude": worker.exclude},
         )  # fmt: skip
         write_round(run, made)  # the finalizer looks for it
-        finalize = submit(
-            run.profile, "finalize", finalize_job, [(str(run.path), number)], folder=run.jobs,
-            resources=finalize_resources(run.profile),
-            name=name, after=workers, dependency="afterany",
+        return _submit_finalize(run, made, submitted, after=workers)
+
+
+def launch_finalize(run: Run, part: Round, *, after: list[str]) -> Round:
+    """Submit the finalizer of a round again, with more of what it ran out of, and its guard."""
+    with _all_or_none(run, None) as submitted:
+        return _submit_finalize(run, part, submitted, after=after)
+
+
+def launch_measure(run: Run, part: Round) -> Round:
+    """Submit a job that times the front where the profile says, and the finalizer after it."""
+    lost = part.measure_lost
+    resources = run.profile.job(
+        "measure", out_of_memory=lost.count("out_of_memory"), timeouts=lost.count("timeout")
+    )
+    with _all_or_none(run, None) as submitted:
+        measure = submit(
+            run.profile, "measure", measure_job, [(str(run.path),)], folder=run.jobs,
+            name=_name(run), resources=resources,
         )  # fmt: skip
-        submitted += finalize
-    made = replace(made, finalize=finalize)
+        submitted += measure
+        part = replace(part, measure=[*part.measure, *measure])
+        return _submit_finalize(run, part, submitted, after=measure)
+
+
+def _submit_finalize(run: Run, part: Round, submitted: list[str], *, after: list[str]) -> Round:
+    lost = part.finalize_lost
+    resources = run.profile.job(
+        "finalize", out_of_memory=lost.count("out_of_memory"), timeouts=lost.count("timeout")
+    )
+    finalize = submit(
+        run.profile, "finalize", finalize_job, [(str(run.path), part.number)], folder=run.jobs,
+        name=_name(run), after=after, dependency="afterany", resources=resources,
+    )  # fmt: skip
+    submitted += finalize
+    return launch_guard(run, replace(part, finalize=[*part.finalize, *finalize]))
+
+
+def launch_guard(run: Run, part: Round) -> Round:
+    """Submit the job that starts if the finalizer does not come to its end, and then replaces it.
+
+    The round is recorded only now, as a whole one.
+    """
+    finalizer = part.finalize[-1]
+    guard = submit(
+        run.profile, "finalize", guard_job, [(str(run.path), part.number, finalizer)],
+        folder=run.jobs, name=f"{_name(run)}-guard", after=[finalizer], dependency="afternotok",
+    )  # fmt: skip
+    made = replace(part, guards=[*part.guards, *guard])
     write_round(run, made)
     return made
 
 
+def take_back(run: Run, number: int, me: str) -> None:
+    """Cancel what a submitter that was killed left behind after round `number`. Needs the lock."""
+    known = {job for part in rounds(run)[: number + 1] for job in part.jobs}
+    leftover = [job for job in live_jobs(run) if job not in {*known, me}]
+    cancel(leftover, run.jobs)
+    for part in rounds(run)[number + 1 :]:
+        forget_round(run, part.number)
+
+
 @contextmanager
-def _all_or_none(run: Run) -> Iterator[list[str]]:
+def _all_or_none(run: Run, number: int | None) -> Iterator[list[str]]:
     """Cancel the jobs that were submitted, and forget their round, if another one is refused."""
-    number, submitted = len(rounds(run)), list[str]()
+    submitted = list[str]()
     try:
         yield submitted
     except BaseException:
         with suppress(RuntimeError):
-            cancel(submitted, run.jobs)
-        (run.path / "rounds" / f"{number:04d}.json").unlink(missing_ok=True)
+            cancel(submitted[::-1], run.jobs)
+        if number is not None:
+            forget_round(run, number)
         raise
 
 
-def _submit_prepare(run: Run, name: str, worker: JobResources, jobs: int) -> list[str]:
+def _submit_prepare(run: Run, worker: JobResources, jobs: int) -> list[str]:
     lost = prepare_losses(run)
     resources = run.profile.job(
         "prepare", out_of_memory=lost["out_of_memory"], timeouts=lost["timeout"]
@@ -138,19 +142,26 @@ def _submit_prepare(run: Run, name: str, worker: JobResources, jobs: int) -> lis
         resources = resources.model_copy(update={"cpus": cores})
     return submit(
         run.profile, "prepare", prepare_job, [(str(run.path),)], folder=run.jobs,
-        name=name, resources=resources,
+        name=_name(run), resources=resources,
     )  # fmt: skip
+
+
+def _name(run: Run) -> str:
+    return f"lmopt-{run.name}"
 
 
 def _worker_count(run: Run, trials_left: int) -> int:
     """Return how many worker jobs the trials that are left can keep busy."""
-    per_job = run.profile.trials_per_job
-    if per_job is not None:
-        wanted = math.ceil(trials_left / per_job)
-    else:
-        wanted = min(run.sweep.resources.workers, trials_left)
-    room = _room(run.profile) - 2  # prepare and finalize need theirs
+    wanted = worker_jobs(run.sweep, run.profile, trials_left)
+    room = _room(run.profile) - OTHER_JOBS
     return max(1, wanted if room > wanted else int(room))
+
+
+def worker_jobs(sweep: SweepConfig, profile: Profile, trials: int) -> int:
+    """Return how many worker jobs a number of trials is given where the queue has room for all."""
+    if profile.trials_per_job is not None:
+        return math.ceil(trials / profile.trials_per_job)
+    return min(sweep.resources.workers, trials)
 
 
 def _room(profile: Profile) -> float:
@@ -164,15 +175,12 @@ def _room(profile: Profile) -> float:
 
 def cancel_run(run: Run) -> int:
     """End all jobs of a run, and keep its finalizer from submitting more; return how many."""
-    with FileLock(run.path / "launch.lock", timeout=LAUNCH_TIMEOUT_S):
+    with launch_lock(run):
         live = live_jobs(run)
-        cancel(list(live), run.jobs)
-    return len(live)
-
-
-def finalize_resources(profile: Profile) -> JobResources:
-    """Return what the last job asks for: it times the front, so `measure` says where it runs."""
-    return profile.job("measure" if profile.measure.model_fields_set else "finalize")
+        guards = {job for part in rounds(run) for job in part.guards}
+        # Guards first: the end of a finalizer is what they wait for.
+        cancel(sorted(live, key=lambda job: job not in guards), run.jobs)
+    return len(live.keys() - guards)
 
 
 @contextmanager
@@ -194,14 +202,17 @@ def submitting(run: Run) -> Iterator[None]:
         raise ConfigError(f"{run.path} is being submitted by another process") from None
 
 
-def render(sweep: SweepConfig, profile: Profile, path: Path) -> str:
-    """Return the exact job scripts that submitting would hand to the scheduler."""
-    scripts = []
-    kinds: tuple[Kind, ...] = ("prepare", "worker", "finalize")
-    for kind in kinds:
-        tasks = sweep.resources.workers if kind == "worker" else 1
-        text = render_job(
-            profile, kind, folder=path / "jobs", name=f"lmopt-{path.name}", tasks=tasks
-        )
-        scripts.append(f"### {kind}\n{text}")
-    return "\n".join(scripts)
+def launch_new(run: Run) -> Round:
+    """Make the study and submit the first round; refused, the new run directory goes too.
+
+    Raises:
+        SubmissionError: The scheduler's own words.
+        ConfigError: The study's database does not answer.
+    """
+    with submitting(run):
+        try:
+            open_study(run)
+            return launch(run, trials_left=run.trials)
+        except (SubmissionError, ConfigError):
+            shutil.rmtree(run.path)
+            raise

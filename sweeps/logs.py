@@ -6,7 +6,7 @@ from pathlib import Path
 from slurm.jobs import log_paths
 from sweeps import claims
 from sweeps.config import ConfigError
-from sweeps.launch import rounds
+from sweeps.rounds import rounds
 from sweeps.run import Run
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 PACKAGES = (
     "lmopt", "torch", "transformers", "datasets", "optuna", "submitit", "openvino", "nncf",
-    "numpy", "pandas", "pyarrow", "scikit-learn",
+    "onnx", "onnxruntime", "numpy", "pandas", "pyarrow", "scikit-learn",
 )  # fmt: skip
 
 

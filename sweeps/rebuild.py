@@ -1,35 +1,39 @@
 """The study made again from the rows and claims: the storage holds nothing that they do not."""
 
-import time
+import json
+from dataclasses import replace
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from analysis.results import write_row
+from lmopt.config import Recipe
 from sweeps import claims, row
 from sweeps.claims import Claim
 from sweeps.run import Run
 from sweeps.space import distributions
-from sweeps.storage import load_or_create_study, open_storage
+from sweeps.storage import create_study, put_study_aside
 
 
 def rebuild_study(run: Run) -> int:
-    """Put the journal aside and write a new one; return how many trials it holds.
+    """Put the study aside and write a new one; return how many trials it holds.
 
     Trials keep their numbers. One without a final row counts as running, and is taken over under
     its number if its job is gone. Needs `run.lock()`.
     """
-    if run.journal.exists():
-        run.journal.rename(run.journal.with_name(f"study.journal.broken-{int(time.time())}"))
+    put_study_aside(run)
     numbers = range(max(claims.numbers(run), default=-1) + 1)
-    trials = [_trial(run, claims.newest(run, number)) for number in numbers]
-    study = load_or_create_study(run, open_storage(run))
-    study.add_trials(trials)
-    return len(trials)
+    create_study(run).add_trials([_trial(run, number) for number in numbers])
+    return len(numbers)
 
 
-def _trial(run: Run, claim: Claim | None) -> FrozenTrial:
-    if claim is None or not claim.recipe:  # never claimed, or torn: nobody knows what it was
+def _trial(run: Run, number: int) -> FrozenTrial:
+    claim = claims.newest(run, number)
+    if claim is None or not claim.recipe:  # never claimed, or torn by a broken disk
+        claim = _known_otherwise(run, number, 0 if claim is None else claim.attempt)
+    if claim is None:
+        _give_up(run, number)
         return optuna.trial.create_trial(state=TrialState.FAIL)
     attributes: dict[str, Any] = {"recipe": claim.recipe, "key": claim.key}
     if claim.reference is not None:
@@ -51,3 +55,38 @@ def _trial(run: Run, claim: Claim | None) -> FrozenTrial:
         constraints=row.constraint_values(values, run.sweep.constraints),
         **common,
     )
+
+
+def _known_otherwise(run: Run, number: int, attempt: int) -> Claim | None:
+    """Return what a trial was without its claim: by its place among the references, or a row.
+
+    Else the reference point would be queued once more, beyond the budget.
+    """
+    nobody = Claim(number, attempt, "", 0, "", "", {}, {}, "", None, None, None)
+    references = list(run.sweep.references().items())
+    if number < len(references):
+        name, recipe = references[number]
+        return _with_recipe(nobody, recipe, name, {})
+    values = row.read_row(run, number, attempt)
+    if values is None:
+        return None
+    recipe = Recipe(**json.loads(values["recipe_json"]))
+    params = {name: values[f"param_{name}"] for name in run.sweep.search}
+    return _with_recipe(nobody, recipe, None, params)
+
+
+def _with_recipe(
+    nobody: Claim, recipe: Recipe, reference: str | None, params: dict[str, Any]
+) -> Claim:
+    return replace(
+        nobody, recipe=recipe.model_dump(), key=recipe.key(), reference=reference, params=params
+    )
+
+
+def _give_up(run: Run, number: int) -> None:
+    """Leave a row for a number of which nobody knows what it was: the budget counts it."""
+    path = run.row_path(number, 0)
+    if not path.exists():
+        values = {"run": run.name, "study": run.name, "trial": number, "attempt": 0}
+        error = "neither its claim nor a row can be read: nobody knows what it was"
+        write_row({**values, "kind": "search", "state": "FAIL", "error": error}, path)

@@ -21,7 +21,7 @@ from sweeps.claims import Claim
 from sweeps.run import Run
 from sweeps.study import tell
 
-LIVE: tuple[JobState, ...] = ("PENDING", "RUNNING")
+LIVE: tuple[JobState, ...] = ("PENDING", "HELD", "RUNNING")
 UNCLAIMED_GRACE_S = 60
 MAX_ATTEMPTS = 100
 CANCELLED = "cancelled"

@@ -68,6 +68,8 @@ def measured(prepared: "Prepared", outcome: "Outcome") -> Row:
         "size_ratio": prepared.baseline_size_bytes / outcome.size_bytes,
         "parameters": outcome.parameters,
         "sparsity_measured": outcome.sparsity,
+        "macs": outcome.macs,
+        "transfer_bytes": outcome.transfer_bytes,
         "stages_cached": [name for name, _, cached in outcome.stages if cached],
         "teacher_key": prepared.teacher_key,
         "artifact_hash": outcome.artifact_hash,
@@ -148,11 +150,14 @@ def speed(batch: str, samples: Mapping[str, Sequence[float]]) -> Row:
 
 def final_row(run: Run, claim: Claim) -> Row | None:
     """Return the row that settles a trial, written by the attempt that owns it; None if none."""
-    path = run.row_path(claim.number, claim.attempt)
-    if not path.exists():
-        return None
-    values: Row = pq.read_table(path).to_pylist()[0]
-    return values if values["state"] in ("COMPLETE", "FAIL", "PRUNED") else None
+    values = read_row(run, claim.number, claim.attempt)
+    return values if values and values["state"] in ("COMPLETE", "FAIL", "PRUNED") else None
+
+
+def read_row(run: Run, number: int, attempt: int) -> Row | None:
+    """Return the row of an attempt as it was written; None if there is none."""
+    path = run.row_path(number, attempt)
+    return pq.read_table(path).to_pylist()[0] if path.exists() else None
 
 
 def is_feasible(row: Mapping[str, Any], constraints: Mapping[str, Bound]) -> bool | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,13 +19,17 @@ from sweeps.config import ConfigError, SweepConfig, parse_sweep
 
 @dataclass(frozen=True)
 class Run:
-    """One run directory with its frozen definition. `trials` is the budget in all."""
+    """One run directory with its frozen definition. `trials` is the budget in all.
+
+    `study_name` names the study in a database, which other runs may share.
+    """
 
     path: Path
     sweep: SweepConfig
     profile: Profile
     cache: Path
     trials: int
+    study_name: str
 
     @property
     def name(self) -> str:
@@ -85,7 +90,11 @@ def create_run(
             _write_yaml(root / "sweep.yaml", _with_absolute_paths(sweep))
             _write_yaml(root / "profile.yaml", profile.model_dump(mode="json", exclude_unset=True))
             write_json(root / "provenance.json", dict(provenance))
-            state = {"cache": str(cache.resolve()), "trials": sweep.study.trials}
+            state = {
+                "cache": str(cache.resolve()),
+                "trials": sweep.study.trials,
+                "study_name": f"{path.name}-{secrets.token_hex(4)}",
+            }
             write_json(root / "run.json", state)
             root.rename(path)
     except OSError as error:
@@ -117,6 +126,7 @@ def open_run(path: Path | str) -> Run:
         profile=load_profile(path / "profile.yaml"),
         cache=Path(state["cache"]),
         trials=state["trials"],
+        study_name=state["study_name"],
     )
 
 

@@ -11,13 +11,11 @@ import pandas as pd
 
 from analysis.report import front_table, to_records
 from analysis.results import final_attempts, load_results
-from analysis.volume import hypervolume_of
+from analysis.search import volume_over_cost
 from slurm.accounting import Usage, job_accounting
-from slurm.jobs import job_states
-from slurm.record import read_exit
-from sweeps.launch import Round, rounds
 from sweeps.progress import Progress, read_progress
 from sweeps.reconcile import LIVE
+from sweeps.rounds import Round, round_states, rounds, why_idle
 from sweeps.run import Run
 
 
@@ -32,6 +30,7 @@ class Status:
     working: list[Progress]
     front: list[dict[str, Any]]
     hypervolume: float
+    hypervolume_history: list[float]  # after each attempt that ended
     seconds_elapsed: float
     seconds_left: float | None
     core_hours: float  # of the trials that ended
@@ -54,12 +53,12 @@ def read_status(run: Run) -> Status:
     """Take a snapshot. One scheduler query however many jobs there are."""
     rows = load_results(run.path)
     submitted = rounds(run)
-    ids = [job for part in submitted for job in part.jobs]
-    states = job_states(ids, run.jobs) if ids else {}
-    usage = job_accounting(ids, run.jobs)
+    states = round_states(run)
+    usage = job_accounting([job for part in submitted for job in part.jobs], run.jobs)
     live = {job for job, state in states.items() if state in LIVE}
     working = [progress for progress in read_progress(run) if progress.job_id in live]
     trials = _trial_states(run, rows, working)
+    history = _volume_history(run, rows)
     finished = (run.path / "finished.json").exists() and not live
     return Status(
         run=str(run.path),
@@ -68,14 +67,15 @@ def read_status(run: Run) -> Status:
         jobs=dict(Counter(states.values())),
         working=working,
         front=to_records(front_table(rows, run.sweep.objectives)),
-        hypervolume=hypervolume_of(rows, run.sweep.objectives),
+        hypervolume=history[-1] if history else 0.0,
+        hypervolume_history=history,
         seconds_elapsed=_elapsed(submitted, rows, finished),
         seconds_left=_left(run, rows, trials, len(working)),
         core_hours=float(rows["core_seconds"].fillna(0).sum()) / 3600,
         core_hours_allocated=sum(used.core_hours for used in usage.values()),
         busy_share=_busy_share(submitted, rows, usage),
         finished=finished,
-        error=None if finished and trials["COMPLETE"] else _why_dead(run, submitted, live),
+        error=None if finished and trials["COMPLETE"] else why_idle(run, states),
     )
 
 
@@ -89,6 +89,14 @@ def _trial_states(run: Run, rows: pd.DataFrame, working: list[Progress]) -> dict
     known["RUNNING"] = len(running)
     known["WAITING"] = max(0, run.trials - sum(known.values()))
     return known
+
+
+def _volume_history(run: Run, rows: pd.DataFrame) -> list[float]:
+    """Return the hypervolume after each attempt, from the last reference point on."""
+    table = volume_over_cost(rows, run.sweep.objectives)
+    references = table.index[table["kind"].eq("reference")]
+    begin = int(references.max()) if len(references) else 0
+    return [float(value) for value in table["hypervolume"].iloc[begin:]]
 
 
 def _busy_share(
@@ -118,14 +126,3 @@ def _left(run: Run, rows: pd.DataFrame, trials: dict[str, int], workers: int) ->
     if not workers or math.isnan(mean):
         return None
     return float(mean) * open_trials / min(workers, run.sweep.resources.workers)
-
-
-def _why_dead(run: Run, submitted: list[Round], live: set[str]) -> str | None:
-    """Return the first error among the last round's jobs once nothing of it lives."""
-    if live or not submitted:
-        return None
-    for job in submitted[-1].jobs:
-        ended = read_exit(job, run.jobs)
-        if ended is not None and ended.error:
-            return f"job {job}: {ended.error}"
-    return None

@@ -14,11 +14,11 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps import claims
-from sweeps.config import SweepConfig
+from sweeps.config import ConfigError, SweepConfig
 from sweeps.rebuild import rebuild_study
 from sweeps.run import Run
 from sweeps.space import distributions, grid, grid_size
-from sweeps.storage import STUDY_NAME, load_or_create_study, open_storage
+from sweeps.storage import create_study, load_study
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -58,9 +58,7 @@ def locked_study(run: Run) -> Iterator[optuna.Study]:
     and whoever still had the old one in memory would go on writing to what is no more.
     """
     with run.lock():
-        if run.sweep.study.storage is None and _is_unusable(run):
-            rebuild_study(run)
-        study = load_or_create_study(run, open_storage(run))
+        study = _load(run)
         if "references" not in study.user_attrs:
             study.set_metric_names(list(run.sweep.objectives))
             enqueue_references(study, run.sweep)
@@ -68,16 +66,22 @@ def locked_study(run: Run) -> Iterator[optuna.Study]:
         yield study
 
 
-def _is_unusable(run: Run) -> bool:
-    """Whether there are claims but no journal that holds their trials."""
-    numbers = claims.numbers(run)
-    if not numbers:
-        return False
+def _load(run: Run) -> optuna.Study:
+    """Return the study, made again where it does not hold the trials that there are claims of."""
+    taken = max(claims.numbers(run), default=-1)
     try:
-        study = optuna.load_study(study_name=STUDY_NAME, storage=open_storage(run))
-        return len(study.get_trials(deepcopy=False)) <= max(numbers)
-    except (KeyError, ValueError):  # no such study; a line that is no record
-        return True
+        study = load_study(run)
+        if len(study.get_trials(deepcopy=False)) > taken:
+            return study
+    except KeyError:
+        if taken < 0:
+            return create_study(run)
+    except ConfigError:  # a database that does not answer is not lost
+        raise
+    except ValueError:  # a line of the journal that is no record
+        pass
+    rebuild_study(run)
+    return load_study(run)
 
 
 def enqueue_references(study: optuna.Study, sweep: SweepConfig) -> None:

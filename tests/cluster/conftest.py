@@ -15,9 +15,7 @@ from slurm import cluster as devcluster
 from slurm.devconfig import ClusterConfig
 from slurm.install import MissingPackagesError, check_packages
 from slurm.jobs import JobState, is_over, job_states
-from tests.cluster.small_sweep import Workspace, definition
-
-MAX_ARRAY_SIZE = 6
+from tests.cluster.small_sweep import PATIENCE, Workspace, definition
 
 
 @dataclass(frozen=True)
@@ -31,11 +29,11 @@ class Cluster:
         folder: Path,
         until: Callable[[dict[str, JobState]], bool] | None = None,
         *,
-        timeout_seconds: float = 90,
+        timeout_seconds: float = 300,
     ) -> dict[str, JobState]:
         """States of the jobs once they are all over, or as `until` says."""
         reached = until or (lambda states: all(is_over(state) for state in states.values()))
-        deadline = time.monotonic() + timeout_seconds
+        deadline = time.monotonic() + PATIENCE * timeout_seconds
         while not reached(states := job_states(job_ids, folder)):
             assert time.monotonic() < deadline, states
             time.sleep(0.2)
@@ -43,7 +41,7 @@ class Cluster:
 
 
 @contextmanager
-def _running(*, accounting: bool, nodes: int) -> Iterator[Cluster]:
+def _running(*, accounting: bool, nodes: int, max_array_size: int) -> Iterator[Cluster]:
     try:
         check_packages(accounting=accounting)
     except MissingPackagesError as error:
@@ -53,7 +51,7 @@ def _running(*, accounting: bool, nodes: int) -> Iterator[Cluster]:
     outer = os.environ.get("SLURM_CONF")
     try:
         config = devcluster.new_config(
-            nodes=nodes, accounting=accounting, node_cpus=2, max_array_size=MAX_ARRAY_SIZE
+            nodes=nodes, accounting=accounting, node_cpus=2, max_array_size=max_array_size
         )
         config = devcluster.up(folder, config)
         os.environ |= devcluster.variables(folder)
@@ -68,14 +66,14 @@ def _running(*, accounting: bool, nodes: int) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    with _running(accounting=True, nodes=3) as running:
+    with _running(accounting=True, nodes=3, max_array_size=6) as running:
         yield running
 
 
 @pytest.fixture
 def bare_cluster() -> Iterator[Cluster]:
     """Without accounting, as many real clusters are; SLURM_CONF is its own while a test has it."""
-    with _running(accounting=False, nodes=1) as running:
+    with _running(accounting=False, nodes=1, max_array_size=3) as running:
         yield running
 
 

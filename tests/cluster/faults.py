@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from slurm import cluster as devcluster
 from slurm.profile import Profile
 from slurm.submit import submit
-from sweeps.launch import live_jobs, rounds
+from sweeps.rounds import live_jobs, rounds
 from sweeps.run import open_run
-from tests.cluster.small_sweep import Workspace, start_record, training, wait_for, working
+from tests.cluster.small_sweep import PATIENCE, Workspace, start_record, training, wait_for, working
 
 if TYPE_CHECKING:
     from tests.cluster.conftest import Cluster
@@ -41,20 +41,31 @@ class Target:
 def kill_worker(target: Target) -> bool:
     """Kill -9 a worker in the middle of a trial."""
     said = target.worker()
-    if said is None or not _kill(target.run_dir, said["job_id"]):
-        return False
-    run = open_run(target.run_dir)
-    wait_for(lambda: live_jobs(run).get(said["job_id"]) != "RUNNING", about=run.path)
-    return True
+    return said is not None and _kill(target.run_dir, said["job_id"]) and _ended(target, said)
 
 
 def kill_finalizer(target: Target) -> bool:
     """Kill -9 the finalizer, if it runs."""
-    last = rounds(open_run(target.run_dir))[-1:]
-    ids = [job for part in last for job in part.finalize]
-    states = live_jobs(open_run(target.run_dir))
-    running = [job for job in ids if states.get(job) == "RUNNING"]
-    return bool(running) and _kill(target.run_dir, running[0])
+    job = finalizer(target.run_dir)
+    return job is not None and _kill(target.run_dir, job) and _ended(target, {"job_id": job})
+
+
+def cancel_finalizer(target: Target) -> bool:
+    """Scancel the finalizer, if it runs."""
+    job = finalizer(target.run_dir)
+    if job is not None:
+        devcluster.call(target.cluster.folder, "scancel", job, check=False)
+        _ended(target, {"job_id": job})
+    return job is not None
+
+
+def finalizer(run_dir: Path) -> str | None:
+    """Return the finalizer's job if it runs and has come to its work."""
+    run = open_run(run_dir)
+    states = live_jobs(run)
+    jobs = [job for part in rounds(run) for job in part.finalize]
+    begun = [job for job in jobs if (run.jobs / f"{job}.start.json").exists()]
+    return next((job for job in begun if states.get(job) == "RUNNING"), None)
 
 
 def cancel_task(target: Target) -> bool:
@@ -63,7 +74,36 @@ def cancel_task(target: Target) -> bool:
     if said is None:
         return False
     devcluster.call(target.cluster.folder, "scancel", said["job_id"], check=False)
-    return True
+    return _ended(target, said)
+
+
+def run_out_of_memory(target: Target) -> bool:
+    """Leave a worker in the middle of training no more memory than it has, by its own cgroup."""
+    said = target.worker()
+    if said is None or not target.cluster.config.cgroups:
+        return False
+    raw = devcluster.call(
+        target.cluster.folder, "squeue", "--noheader", "--format=%A", f"--jobs={said['job_id']}",
+        check=False,
+    ).stdout.strip()  # fmt: skip
+    found = list(Path("/sys/fs/cgroup/memory").glob(f"slurm_*/uid_*/job_{raw or '-'}"))
+    with contextlib.suppress(OSError):  # it ended meanwhile
+        for cgroup in found:
+            usage = (cgroup / "memory.usage_in_bytes").read_text()
+            (cgroup / "memory.limit_in_bytes").write_text(usage)
+            return _ended(target, said)
+    return False
+
+
+def run_out_of_time(target: Target) -> bool:
+    """Bring the time limit of a worker in the middle of a trial down to now."""
+    said = target.worker()
+    if said is None:
+        return False
+    end = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 1))
+    command = ["scontrol", "update", f"JobId={said['job_id']}", f"EndTime={end}"]
+    done = devcluster.call(target.cluster.folder, *command, check=False)
+    return done.returncode == 0 and _ended(target, said)
 
 
 def lose_node(target: Target) -> bool:
@@ -128,7 +168,7 @@ def remove_journal(target: Target) -> bool:
 def resume_twice(target: Target) -> bool:
     """Resume twice at once; while jobs of the run live, both are refused."""
     both = [target.workspace.start(f"resume runs/{target.run_dir.name}") for _ in range(2)]
-    said = [process.communicate(timeout=120) for process in both]
+    said = [process.communicate(timeout=PATIENCE * 300) for process in both]
     assert all("Traceback" not in errors for _, errors in said), said
     assert sum(process.returncode == 0 for process in both) <= 1, said
     return True
@@ -137,7 +177,10 @@ def resume_twice(target: Target) -> bool:
 FAULTS: dict[str, Callable[[Target], bool]] = {
     "kill -9 of a worker": kill_worker,
     "kill -9 of the finalizer": kill_finalizer,
+    "scancel of the finalizer": cancel_finalizer,
     "scancel of a task": cancel_task,
+    "out of memory": run_out_of_memory,
+    "time limit": run_out_of_time,
     "node down and up": lose_node,
     "preemption": preempt,
     "slurmctld restarted": restart_controller,
@@ -145,6 +188,13 @@ FAULTS: dict[str, Callable[[Target], bool]] = {
     "journal removed": remove_journal,
     "two resumes at once": resume_twice,
 }
+
+
+def _ended(target: Target, said: dict[str, Any]) -> bool:
+    """Wait for the end of a job, so that the next fault does not hit the same attempt."""
+    run = open_run(target.run_dir)
+    wait_for(lambda: live_jobs(run).get(said["job_id"]) != "RUNNING", about=run.path)
+    return True
 
 
 def _kill(run_dir: Path, job_id: str) -> bool:

@@ -23,8 +23,8 @@ import yaml
 from analysis.results import final_attempts, read_rows
 from slurm import cluster as devcluster
 from slurm.record import JOB_VARIABLE
-from sweeps.launch import live_jobs
 from sweeps.progress import read_progress
+from sweeps.rounds import live_jobs
 from sweeps.run import open_run
 from sweeps.study import open_study
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.cluster.conftest import Cluster
 
 TRIALS = 6
+PATIENCE = float(os.environ.get("LMOPT_TEST_PATIENCE", "1"))  # of all waiting, on a busy machine
 PROFILE = {
     "scheduler": "slurm",
     "partition": "batch",
@@ -76,7 +77,7 @@ class Workspace:
     def lmopt(self, line: str, *, code: int | None = 0) -> str:
         """Run an `lmopt` command to its end and return what it printed."""
         done = self.start(line)
-        said, errors = done.communicate(timeout=120)
+        said, errors = done.communicate(timeout=PATIENCE * 300)
         assert code is None or done.returncode == code, said + errors
         assert "Traceback" not in errors, errors
         return said + errors
@@ -111,13 +112,13 @@ class Workspace:
         return self.folder / "runs" / name
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float = 120, *, about: Path) -> Any:
+def wait_for(condition: Callable[[], Any], timeout_s: float = 300, *, about: Path) -> Any:
     """Wait until a condition holds and return what it said; else say what the run's logs say."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + PATIENCE * timeout_s
     while not (found := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"it did not come in {timeout_s} s: {describe(about)}")
-        time.sleep(0.2)
+        time.sleep(0.5)
     return found
 
 
@@ -192,6 +193,13 @@ def jobs_left(cluster: Cluster, run_dir: Path) -> list[str]:
     """Return the run's jobs that are still in the queue."""
     said = devcluster.call(cluster.folder, "squeue", "--noheader", "--array", "--format=%i %j %T")
     return [line for line in said.stdout.splitlines() if f"lmopt-{run_dir.name}-" in line]
+
+
+def limit_jobs(cluster: Cluster, jobs: int) -> None:
+    """Let the user have so many jobs in the queue; -1: any number."""
+    user = psutil.Process().username()
+    command = ["sacctmgr", "--immediate", "modify", "user", "where", f"name={user}"]
+    devcluster.call(cluster.folder, *command, "set", f"MaxSubmitJobs={jobs}")
 
 
 def processes_left(run_dir: Path) -> list[psutil.Process]:

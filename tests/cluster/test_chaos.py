@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sweeps.launch import live_jobs
 from sweeps.run import open_run
+from sweeps.status import read_status
 from tests.cluster.faults import FAULTS, Target
-from tests.cluster.small_sweep import Workspace, check_whole, describe
+from tests.cluster.small_sweep import PATIENCE, Workspace, check_whole, describe
 
 if TYPE_CHECKING:
     from tests.cluster.conftest import Cluster
@@ -26,7 +26,8 @@ pytestmark = pytest.mark.cluster
 MINUTES = float(os.environ.get("LMOPT_CHAOS_MINUTES", "0"))
 SEED = int(os.environ.get("LMOPT_CHAOS_SEED", "0"))
 FAULTS_A_SWEEP = 6
-SWEEP_S = 480
+SWEEP_S = 480 * PATIENCE
+RETRIES = {"lost": 10, "node_fail": 10, "out_of_memory": 10, "timeout": 10, "memory_growth": 1.1}
 
 
 @pytest.mark.chaos
@@ -49,7 +50,7 @@ def one_sweep(cluster: Cluster, workspace: Workspace, seed: int) -> list[str]:
     """Run a sweep under faults drawn by `seed`; check it and return the faults that it met."""
     rng = random.Random(seed)
     changes = {"recipe": {"epochs": 8, "seed": 1000 + seed}, "resources": {"workers": 3}}
-    profile = {"trials_per_job": rng.choice([None, 1]), "retries": {"lost": 10, "node_fail": 10}}
+    profile = {"trials_per_job": rng.choice([None, 1]), "retries": RETRIES}
     run_dir = workspace.submit(f"chaos{seed}", changes, profile)
     target = Target(cluster, workspace, run_dir, rng)
     met: list[str] = []
@@ -57,10 +58,8 @@ def one_sweep(cluster: Cluster, workspace: Workspace, seed: int) -> list[str]:
     try:
         while not (run_dir / "finished.json").exists():
             assert time.monotonic() < deadline, "the sweep did not come to its end"
-            if not live_jobs(open_run(run_dir)) and not (run_dir / "finished.json").exists():
-                workspace.lmopt(
-                    f"resume runs/{run_dir.name}", code=None
-                )  # its finalizer was killed
+            said = read_status(open_run(run_dir)).error
+            assert said is None, f"it needs somebody: {said}"
             time.sleep(rng.uniform(0.5, 6))
             if len(met) < FAULTS_A_SWEEP:
                 name = rng.choice(list(FAULTS))

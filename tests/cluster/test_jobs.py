@@ -24,6 +24,7 @@ from slurm.profile import Profile
 from slurm.record import read_exit, read_start
 from slurm.scheduler import cluster_facts, submission_room
 from slurm.submit import SubmissionError, render, submit
+from tests.cluster.small_sweep import PATIENCE, limit_jobs
 
 if TYPE_CHECKING:
     from tests.cluster.conftest import Cluster
@@ -56,8 +57,8 @@ def _notes(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _until(condition: Callable[[], bool], timeout_seconds: float = 60) -> None:
-    deadline = time.monotonic() + timeout_seconds
+def _until(condition: Callable[[], bool], timeout_seconds: float = 180) -> None:
+    deadline = time.monotonic() + PATIENCE * timeout_seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -282,21 +283,15 @@ def test_jobs_submitted_from_inside_a_job(cluster: Cluster, tmp_path: Path) -> N
 
 def test_a_refused_submission_leaves_no_orphans(cluster: Cluster, tmp_path: Path) -> None:
     """MaxSubmitJobs lets the first array through and not the second."""
-
-    def limit(jobs: int) -> None:
-        command = ["sacctmgr", "--immediate", "modify", "user", "where", f"name={os.environ['U']}"]
-        devcluster.call(cluster.folder, *command, "set", f"MaxSubmitJobs={jobs}")
-
-    os.environ["U"] = psutil.Process().username()
     array_size = cluster.config.max_array_size
-    limit(array_size + 2)
+    limit_jobs(cluster, array_size + 2)
     try:
         _until(lambda: submission_room() is not None)
         calls = [(tmp_path / str(index),) for index in range(2 * array_size)]
         with pytest.raises(SubmissionError, match=r"Slurm refused the worker jobs of t: .*Limit"):
             submit(_profile(cluster), "worker", _note, calls, folder=tmp_path, name="t")
     finally:
-        limit(-1)
+        limit_jobs(cluster, -1)
     assert not list(tmp_path.glob("*.pkl"))
     _until(lambda: not devcluster.call(cluster.folder, "squeue", "-h", "-n", "t-worker").stdout)
     with pytest.raises(SubmissionError, match=r"[Ii]nvalid partition"):

@@ -15,7 +15,7 @@ def test_importing_the_configuration_stays_light() -> None:
 def test_unknown_keys_and_bad_ranges_are_refused() -> None:
     with pytest.raises(ValidationError, match="sparcity"):
         Recipe(sparcity=0.5)  # type: ignore[call-arg]
-    for bad in ({"sparsity": 1.0}, {"alpha": 1.2}, {"temperature": 0}, {"bits": 5}, {"layers": 0}):
+    for bad in ({"sparsity": 1.0}, {"alpha": 1.2}, {"temperature": 0}, {"bits": 5}, {"layers": -1}):
         with pytest.raises(ValidationError, match=next(iter(bad))):
             Recipe(**bad)  # type: ignore[arg-type]
     with pytest.raises(ValidationError, match=r"must be 1, got 1\.2"):
@@ -55,3 +55,27 @@ def test_an_untrained_recipe_keeps_shape_and_bits() -> None:
     recipe = Recipe(layers=2, epochs=3, sparsity=0.5, recovery_epochs=1, bits=4, seed=5)
     assert recipe.untrained() == Recipe(layers=2, bits=4)
     assert len({Recipe(bits=bits).untrained().key() for bits in BITS}) == len(BITS)
+
+
+def test_storage_settings_count_only_where_they_act() -> None:
+    assert Recipe(bits=8, number_format="nf4").key() == Recipe(bits=8).key()
+    assert Recipe(bits=4, number_format="nf4").key() != Recipe(bits=4).key()
+    assert Recipe(bits=4, embedding_bits=4).key() == Recipe(bits=4).key()
+    assert Recipe(bits=8, embedding_bits=4, number_format="nf4").key() != Recipe(bits=8).key()
+    assert Recipe(bits=4, activation_bits=8).key() == Recipe(bits=4).key()
+    assert Recipe(bits=8, rounding="awq").key() == Recipe(bits=8).key()
+    assert Recipe(clusters=16, bits=4).key() == Recipe(clusters=16).key()
+    assert Recipe(bits=16, finetune_epochs=1).key() == Recipe(bits=16).key()
+    assert (
+        Recipe(bits=2, finetune_epochs=1, seed=1).key() != Recipe(bits=2, finetune_epochs=1).key()
+    )
+
+
+def test_a_static_student_has_no_layers_to_prune_and_its_own_learning_rate() -> None:
+    static = Recipe(layers=0, epochs=1)
+    assert static.model_copy(update={"sparsity": 0.5, "recovery_epochs": 1}).key() == static.key()
+    assert static.model_copy(update={"learning_rate": 1.0}).key() == static.key()
+    assert static.model_copy(update={"static_learning_rate": 1.0}).key() != static.key()
+    assert Recipe(layers=1, static_width=64).key() == Recipe(layers=1).key()
+    assert Recipe(layers=0, seed=1).key() != Recipe(layers=0).key()  # Its head is drawn.
+    assert static.untrained() == Recipe(layers=0)

@@ -22,8 +22,8 @@ from lmopt.data import (
     split_documents,
     tokenize,
 )
+from lmopt.models import load_tokenizer
 from lmopt.sources import Rows
-from lmopt.student import load_tokenizer
 
 SENTENCES = st.lists(
     st.lists(st.sampled_from(["cat", "dog", "пёс", "3.5", "U.S"]), min_size=1, max_size=9).map(

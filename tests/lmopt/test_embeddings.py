@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from lmopt.embeddings import factorize_embeddings, trim_embeddings, word_table
-from lmopt.student import load_classifier
+from lmopt.models import load_classifier
 
 NARROW = {
     "hidden_size": 16,

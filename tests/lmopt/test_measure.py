@@ -9,15 +9,15 @@ import pytest
 from lmopt import measure
 from lmopt.data import Tokens, save_tokens, tokenize
 from lmopt.measure import Timed, evaluate, latency_samples, noise, time_in_turn
+from lmopt.models import load_tokenizer
 from lmopt.quantize import build_artifact
 from lmopt.runtime import open_session
-from lmopt.student import load_tokenizer
 
 
 @pytest.fixture(scope="module")
 def artifact(classifier_folder: Path, tmp_path_factory: Any) -> Path:
     folder: Path = tmp_path_factory.mktemp("artifact")
-    build_artifact(classifier_folder, 8, 32, folder)
+    build_artifact(classifier_folder, 32, folder, bits=8)
     return folder
 
 

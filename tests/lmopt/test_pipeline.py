@@ -69,6 +69,47 @@ def test_the_teacher_as_it_is_has_the_baseline_s_numbers(prepared: Prepared, cac
     assert {len(v) for v in outcome.latency["b32"].values()} == {3}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layers": 0, "base": "student", "static_width": 16, "bits": 4},
+        {"layers": 1, "clusters": 8, "finetune_epochs": 2},
+        {"layers": 1, "bits": 2, "mixed_share": 0.2, "finetune_epochs": 2, "alpha": 1.0},
+        {"layers": 3, "bits": 8, "activation_bits": 8},
+        {"layers": 3, "vocabulary_min_count": 2, "embedding_rank": 24, "hidden_size": 48},
+        {
+            "base": "student",
+            "vocabulary_min_count": 1,
+            "bits": 8,
+            "epochs": 12,
+            "learning_rate": 5e-3,
+            "batch_size": 8,
+        },
+        {"ffn_keep": 0.25, "heads_keep": 0.5, "order": "structure,distill,sparsify", "bits": 8},
+        {
+            "sparsity": 0.6,
+            "recovery_epochs": 1,
+            "sparsity_schedule": "cubic",
+            "sparsity_criterion": "wanda",
+            "order": "structure,sparsify,distill",
+            "bits": 8,
+        },
+    ],
+    ids=str,
+)
+def test_every_way_to_store_learns_the_task(
+    changes: dict[str, Any], prepared: Prepared, cache: Path
+) -> None:
+    recipe = TRAINED.model_copy(update={"static_learning_rate": 2e-2, **changes})
+    outcome = run_recipe(prepared, recipe, cache=cache, threads=1)
+    assert accuracy(outcome, prepared) > 0.85
+    assert outcome.size_bytes < prepared.baseline_size_bytes / 1.5
+    if recipe.sparsity:  # Distillation after pruning holds the zeros.
+        assert outcome.sparsity > 0.3
+    again = run_recipe(prepared, recipe, cache=cache, threads=1)
+    assert built(again) == ["latency"]
+
+
 def test_a_second_prepare_loads_everything(
     prepared: Prepared, task: TaskConfig, teacher: TeacherConfig, cache: Path
 ) -> None:
@@ -113,7 +154,7 @@ def test_a_student_with_its_own_tokenizer_learns_from_the_teacher(
     # Soft labels alone, read by another tokenizer: it can only have learned from the teacher.
     assert accuracy(outcome, prepared) > 0.85
     tokens = set((cache / "tokens").glob("*/tokens.npz"))
-    assert len(tokens) == 2
+    assert len(tokens) >= 2
     again, _ = time_artifact(prepared, outcome.artifact, cache=cache)
     assert set((cache / "tokens").glob("*/tokens.npz")) == tokens
     assert again["b1"].keys() == {"baseline", "baseline16", "trial"}

@@ -14,10 +14,10 @@ from lmopt.config import Recipe, RuntimeConfig, StudentConfig, TaskConfig, Teach
 from lmopt.data import load_tokens, tokenize
 from lmopt.embeddings import factorize_embeddings
 from lmopt.measure import predict
+from lmopt.models import load_classifier, load_tokenizer, save_model
 from lmopt.pipeline import Prepared, prepare, run_recipe
 from lmopt.quantize import build_artifact
 from lmopt.runtime import open_session
-from lmopt.student import load_classifier, load_tokenizer, save_model
 from lmopt.training import predict_logits
 from lmopt.vocabulary import trim_vocabulary
 
@@ -64,7 +64,7 @@ def test_albert_through_every_pass(csv_file: Path, albert_folder: Path, tmp_path
     assert untrained.parameters == read_manifest(prepared.baseline).parameters
     for artifact in (prepared.baseline, untrained.artifact):
         assert weight_bytes(artifact) == pytest.approx(4 * untrained.parameters, rel=0.05)
-    training = {"epochs": 4, "learning_rate": 5e-3, "batch_size": 16}
+    training = {"epochs": 10, "learning_rate": 5e-3, "batch_size": 8}
     recipe = Recipe(layers=2, sparsity=0.5, recovery_epochs=1, bits=8, **training)
     outcome = run_recipe(prepared, recipe, cache=tmp_path, threads=1)
     assert 0.2 < outcome.sparsity < 0.5
@@ -110,7 +110,7 @@ def test_the_artifact_of_a_trimmed_and_factorised_model(
         for bits in (32, 8, 4):
             artifact = tmp_path / f"{name}{bits}"
             artifact.mkdir()
-            build_artifact(folder, bits, 24, artifact)  # type: ignore[arg-type]
+            build_artifact(folder, 24, artifact, bits=bits)  # type: ignore[arg-type]
             sizes[name, bits] = weight_bytes(artifact)
     for bits, tolerance in ((32, 0.02), (8, 0.05)):  # torch multiplies in bf16 where it can.
         session = open_session(tmp_path / f"small{bits}", 1)

@@ -16,16 +16,14 @@ from lmopt import training
 from lmopt.data import Tokens, tokenize
 from lmopt.distill import distillation_loss
 from lmopt.embeddings import factorize_embeddings
-from lmopt.student import load_classifier, load_tokenizer
+from lmopt.examples import Examples, LengthSampler, subset
+from lmopt.models import load_classifier, load_tokenizer
 from lmopt.training import (
     COMPLETE,
     DivergedError,
-    Examples,
-    LengthSampler,
     TrainingSettings,
     newest_checkpoint,
     predict_logits,
-    subset,
     train_classifier,
 )
 
@@ -135,7 +133,7 @@ from pathlib import Path
 from lmopt.environment import configure_libraries
 configure_libraries(1)
 from lmopt import training
-from lmopt.student import load_classifier
+from lmopt.models import load_classifier
 from lmopt.distill import distillation_loss
 folder, scratch, pickled = map(Path, sys.argv[1:])
 examples, settings = pickle.loads(pickled.read_bytes())

@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from lmopt.data import Tokens, pad, tokenize
-from lmopt.student import load_classifier, load_tokenizer, save_model
+from lmopt.models import load_classifier, load_tokenizer, save_model
 from lmopt.vocabulary import (
     factorize_vocabulary,
     kept_ids,

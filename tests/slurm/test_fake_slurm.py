@@ -188,21 +188,29 @@ def test_states(
 ) -> None:
     if record:
         write_record(Exit("7_1", record, None, 0, time.time(), 1.0, 1.0, 1), tmp_path)  # type: ignore[arg-type]
-    answer = f"echo '7_1|{slurm_state}'" if slurm_state else ""
-    fake.answers("squeue", f"echo '7_0|RUNNING'\n{answer}")
+    answer = f"echo '7_1|{slurm_state}|None'" if slurm_state else ""
+    fake.answers("squeue", f"echo '7_0|RUNNING|None'\n{answer}")
     assert job_states(["7_1", "7_0"], tmp_path) == {"7_1": state, "7_0": "RUNNING"}
+
+
+@pytest.mark.parametrize("reason", ["JobHeldUser", "launch failed requeued held"])
+def test_a_job_that_waits_for_a_person_is_told_apart(
+    fake: FakeSlurm, tmp_path: Path, reason: str
+) -> None:
+    fake.answers("squeue", f"echo '7|PENDING|{reason}'; echo '8|PENDING|Priority'")
+    assert job_states(["7", "8"], tmp_path) == {"7": "HELD", "8": "PENDING"}
 
 
 def test_states_of_many_jobs_are_one_call(fake: FakeSlurm, tmp_path: Path) -> None:
     job_ids = [f"{array}_{task}" for array in range(100, 110) for task in range(100)]
-    fake.answers("squeue", "".join(f"echo '{job_id}|RUNNING'\n" for job_id in job_ids))
+    fake.answers("squeue", "".join(f"echo '{job_id}|RUNNING|None'\n" for job_id in job_ids))
     assert set(job_states(job_ids, tmp_path).values()) == {"RUNNING"}
     assert len(fake.calls("squeue")) == 1
     assert not fake.calls("sacct")
 
 
 def test_accounting_is_asked_only_for_what_is_forgotten(fake: FakeSlurm, tmp_path: Path) -> None:
-    fake.answers("squeue", "echo '8|RUNNING'")
+    fake.answers("squeue", "echo '8|RUNNING|None'")
     fake.answers("sacct", "echo '9|CANCELLED by 0'; echo '10_1|NODE_FAIL'")
     states = job_states(["8", "9", "10_1"], tmp_path)
     assert states == {"8": "RUNNING", "9": "CANCELLED", "10_1": "NODE_FAIL"}

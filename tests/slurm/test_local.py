@@ -104,8 +104,16 @@ def test_an_error_is_recorded_and_what_needs_the_job_is_cancelled(
         after=failing + strict,
         dependency="afterany",
     )
-    states = wait(failing + strict + lenient, tmp_path)
-    assert list(states.values()) == ["FAILED", "CANCELLED", "DONE"]
+    guards = [
+        submit(
+            _profile(), "finalize", _note, [(tmp_path / name,)], folder=tmp_path, name="t",
+            after=guarded, dependency="afternotok",
+        )[0]
+        for name, guarded in (("g", failing), ("h", lenient))
+    ]  # fmt: skip
+    states = wait([*failing, *strict, *lenient, *guards], tmp_path)
+    assert list(states.values()) == ["FAILED", "CANCELLED", "DONE", "DONE", "CANCELLED"]
+    assert not log_paths(guards[1], tmp_path)[1].read_text()
     exit = read_exit(failing[0], tmp_path)
     assert exit is not None
     assert exit.error == r"KeyError: 'a\nb'"

@@ -13,7 +13,19 @@ import yaml
 
 from sweeps.run import Run
 
-COMMANDS = ["check", "submit", "resume", "status", "cancel", "logs", "pareto", "schema"]
+COMMANDS = [
+    "check",
+    "submit",
+    "resume",
+    "status",
+    "cancel",
+    "logs",
+    "rebuild",
+    "doctor",
+    "pareto",
+    "dashboard",
+    "schema",
+]
 ENVIRONMENT = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
 
 
@@ -52,7 +64,8 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
 
 
 def test_a_login_node_never_loads_torch() -> None:
-    modules = "status, resume, launch, logs, check, report"
+    """Nor do a guard, or a finalizer that only submits the next round."""
+    modules = "status, resume, launch, logs, check, report, doctor, guard, finalize"
     code = f"import sys; from sweeps import {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
@@ -149,5 +162,70 @@ def test_status_of_a_fresh_run(run: Run) -> None:
 def test_dry_run_prints_the_scripts_and_leaves_nothing(sweep_file: Path, tmp_path: Path) -> None:
     done = lmopt("submit", sweep_file, "--on", "cpu_cluster", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("#SBATCH --job-name") == 3
+    names = re.findall(r"#SBATCH --job-name=lmopt-small-([\w-]+)", done.stdout)
+    assert names == ["prepare", "worker", "finalize", "guard-finalize", "measure"]
+    assert "#SBATCH --constraint=icelake" in done.stdout
+    cost = done.stdout.splitlines()[-1]
+    assert cost.startswith("### projected cost: about ")
+    assert cost.endswith("the time limits of the 2 worker jobs allow 32")  # 2 x 4 cores x 4 h
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("command", ["check", "submit"])
+def test_more_threads_than_cores_are_refused(
+    tmp_path: Path, sweep_file: Path, definition: dict[str, Any], command: str
+) -> None:
+    path = write(tmp_path / "wide.yaml", {**definition, "runtime": {"threads": 3}})
+    said = refused(lmopt(command, path, cwd=tmp_path))
+    assert "runtime.threads must be at most the cpus of a worker job, got 3 threads and 1" in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_cost_of_searched_epochs_is_their_mean(
+    sweep_file: Path, definition: dict[str, Any]
+) -> None:
+    from sweeps.config import parse_sweep
+    from sweeps.estimate import _trained_tokens
+
+    fixed = {**definition, "recipe": {"epochs": 3, "train_examples": 100}}
+    searched = {
+        **definition,
+        "recipe": {},
+        "search": {
+            **definition["search"],
+            "epochs": {"type": "int", "low": 1, "high": 5},
+            "train_examples": [50, 150],
+        },
+    }
+    tokens = [_trained_tokens(parse_sweep(values, source="x")) for values in (fixed, searched)]
+    assert tokens == [100 * 3 * 128] * 2
+
+
+def test_rebuild_makes_the_study_again(run: Run) -> None:
+    from sweeps.study import open_study
+
+    before = [trial.user_attrs for trial in open_study(run).trials]
+    run.journal.write_text("not a journal")
+    assert "made the study again" in lmopt("rebuild", run.path).stdout
+    assert [trial.user_attrs for trial in open_study(run).trials] == before
+
+
+@pytest.mark.slow
+def test_doctor_looks_at_this_machine_and_at_a_job(tmp_path: Path) -> None:
+    done = lmopt("doctor", "--on", "local", "--dir", tmp_path / "it's here", "--json")
+    found = {line["what"]: line for line in json.loads(done.stdout)}
+    wrong = {what for what, line in found.items() if line["remedy"]}
+    assert wrong <= {"packages", "disk"}, done.stdout  # of the machine that tests this
+    assert "same packages" in found["worker node, python"]["said"]
+    assert found["worker node, locks"]["said"] == "reach across nodes"
+    assert not any((tmp_path / "it's here").iterdir())
+
+
+def test_doctor_says_what_to_do_where_slurm_is_not(tmp_path: Path) -> None:
+    environment = {**ENVIRONMENT, "PATH": str(tmp_path)}
+    command = [sys.executable, "-P", "-m", "sweeps.cli", "doctor", "--on", "cpu_cluster"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode == 1 and "FAIL slurm: scontrol is not on this machine" in done.stdout
+    assert "-> run this on a login node" in done.stdout

@@ -16,7 +16,7 @@ from sweeps import finalize, launch, reconcile
 from sweeps.attempts import _take_orphan, next_attempt
 from sweeps.claims import Claim
 from sweeps.config import Bound
-from sweeps.launch import Round, prepare_losses, write_round
+from sweeps.rounds import Round, prepare_losses, rounds, write_round
 from sweeps.run import Run, write_json
 from sweeps.study import open_study
 from tests.sweeps.small_run import make_job
@@ -201,7 +201,22 @@ def test_a_refused_submission_leaves_no_job_and_no_round(
     monkeypatch.setattr(launch, "cancel", lambda jobs, _: cancelled.extend(jobs))
     with pytest.raises(SubmissionError):
         launch.launch(run, trials_left=3)
-    assert cancelled == ["prepare", "worker"] and launch.rounds(run) == []
+    assert cancelled == ["worker", "prepare"] and rounds(run) == []
+
+
+def test_the_next_round_has_room_for_each_trial_that_is_lost_or_left(
+    run: Run, states: dict[str, JobState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a job a trial, a lost one must not take the place of one that was never started."""
+    asked: list[int] = []
+    monkeypatch.setattr(
+        finalize, "launch", lambda _, *, trials_left, **__: asked.append(trials_left)
+    )
+    ended_attempt(run, "LOST", job_id="11")
+    lost = finalize.heal(run)
+    assert len(lost) == 1
+    finalize._launch_next(run, -1, lost)
+    assert asked == [run.trials]
 
 
 def test_constraints_become_what_optuna_wants() -> None:

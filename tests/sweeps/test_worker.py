@@ -248,6 +248,37 @@ def test_a_torn_claim_does_not_stop_the_sweep(run: Run) -> None:
     check_whole(run, 12)
 
 
+def test_a_torn_claim_of_a_reference_point_keeps_its_place_in_the_budget(run: Run) -> None:
+    """Rebuilt without it, the point would be queued once more and the budget overspent."""
+    work_together(run, 1)
+    names = [trial.user_attrs.get("reference") for trial in open_study(run).trials]
+    (run.claims / "000001-00.json").write_text('{"number": 1, "att')
+    run.journal.unlink()
+    assert [trial.user_attrs.get("reference") for trial in open_study(run).trials] == names
+    work_together(run, 1)
+    check_whole(run, 12)
+
+
+def test_a_torn_claim_of_a_search_point_is_read_from_its_row(run: Run) -> None:
+    work_together(run, 1)
+    before = [(trial.params, trial.values) for trial in open_study(run).trials]
+    (run.claims / "000011-00.json").write_text("")
+    run.journal.unlink()
+    assert [(trial.params, trial.values) for trial in open_study(run).trials] == before
+    check_whole(run, 12)
+
+
+def test_a_number_of_which_nothing_is_left_fails_with_a_row(run: Run) -> None:
+    work_together(run, 1)
+    (run.claims / "000011-00.json").write_text("")
+    run.row_path(11, 0).unlink()
+    run.journal.unlink()
+    assert open_study(run).trials[11].state == TrialState.FAIL
+    work_together(run, 1)
+    check_whole(run, 12)
+    assert "nobody knows" in read_rows(run.path).set_index("trial").loc[11, "error"]
+
+
 def test_a_journal_torn_under_a_worker_does_not_stop_it(run: Run) -> None:
     """By a colleague that is killed as it writes, each time anew."""
 

@@ -1,0 +1,87 @@
+"""The front's artifacts timed once more, with nothing else of the sweep running."""
+
+import logging
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from analysis.results import read_rows, write_row
+from analysis.selection import candidates, front_rows
+from slurm.jobs import Job, job_states
+from sweeps import reconcile, row
+from sweeps.job import this_job, threads_of
+from sweeps.rounds import Round, write_round
+from sweeps.run import Run, open_run
+
+log = logging.getLogger("lmopt")
+
+
+def untimed(run: Run) -> pd.DataFrame:
+    """Return the rows of the front and of the reference points that were not timed alone yet."""
+    rows = read_rows(run.path)
+    models = candidates(rows)
+    if models.empty:
+        return models
+    front = front_rows(rows, run.sweep.objectives, across_processors=True)
+    wanted = pd.concat([front, models[models["kind"].eq("reference")]]).drop_duplicates("trial")
+    return wanted[~wanted["timed_alone"].fillna(False).astype(bool)]
+
+
+def measure_front(run_dir: str) -> None:
+    """Be the measure job: time the front on the node that the profile chose for it."""
+    time_front(open_run(run_dir), this_job())
+
+
+def time_front(run: Run, job: Job) -> None:
+    """Time what is on the front until all of it was timed alone.
+
+    New timings can put another trial on the front, whose own were taken among other workers.
+    """
+    while not (wanted := untimed(run)).empty:
+        _time(run, wanted, job)
+
+
+def _time(run: Run, wanted: pd.DataFrame, job: Job) -> None:
+    from lmopt.environment import processor_name
+    from lmopt.pipeline import time_artifact
+    from sweeps.remake import artifact_of
+    from sweeps.worker import load_prepared
+
+    prepared = load_prepared(run, threads_of(job))
+    for values in wanted.to_dict("records"):
+        log.info("timing trial %d alone", values["trial"])
+        artifact = artifact_of(run, prepared, {str(name): v for name, v in values.items()})
+        samples, noisy = time_artifact(prepared, artifact, cache=run.cache)
+        overlay: dict[str, Any] = {
+            "trial": int(values["trial"]),
+            "attempt": int(values["attempt"]),
+            "timed_alone": True,
+            "timing_noisy": noisy,
+            "processor": processor_name(),
+        }
+        for batch, timings in samples.items():
+            overlay.update(row.speed(batch, timings))
+        name = run.row_path(overlay["trial"], overlay["attempt"]).name
+        write_row(overlay, run.path / "remeasure" / name, partial=True)
+
+
+def measures_apart(run: Run) -> bool:
+    """Whether the profile wants the front timed by a job of its own."""
+    return bool(run.profile.measure.model_fields_set)
+
+
+def why_not_measured(run: Run, part: Round) -> tuple[Round, str | None]:
+    """Return the round with what ended its last measure job, and why another would not help."""
+    if not part.measure:
+        return part, None
+    state = job_states(part.measure[-1:], run.jobs)[part.measure[-1]]
+    if state in ("DONE", "FAILED"):
+        return part, f"the measure job {part.measure[-1]} ended as {state}; see 'lmopt logs'"
+    part = replace(part, measure_lost=[*part.measure_lost, reconcile.cause_of(state)])
+    write_round(run, part)
+    lost = Counter("lost" if c == reconcile.CANCELLED else c for c in part.measure_lost)
+    if reconcile.may_retry(run.profile.retries, lost):
+        return part, None
+    return part, f"the measure job was lost too often: {dict(lost)}; see 'lmopt logs'"
