@@ -92,13 +92,36 @@ def kept_rows(run: Run) -> pd.DataFrame:
 
 
 def prune_artifacts(run: Run) -> int:
+    """Prune the cache as `prune_cache` does; what goes wrong is logged and ends nothing."""
+    try:
+        freed = prune_cache(run)
+    except (OSError, ValueError) as error:  # a neighbour's run that is newer, a stale handle
+        log.warning("the cache was not pruned: %s", error)
+        return 0
+    log.info("%.1f MB of the cache freed", freed / 1e6)
+    return freed
+
+
+def prune_now_and_then(run: Run) -> None:
+    """Prune unless somebody just did; workers call it after each trial."""
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - (run.cache / "prune.stamp").stat().st_mtime < PRUNE_INTERVAL_S:
+            return
+    prune_artifacts(run)
+
+
+def prune_cache(run: Run) -> int:
     """Remove artifacts that nobody keeps, and spare stages over the limit; return bytes freed.
 
     Safe at any moment and from any number of processes: one of them does it.
+
+    Raises:
+        ValueError: The rows of a run with the same cache cannot be read: what it keeps is unknown.
     """
     freed = 0
     run.cache.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(Timeout), FileLock(run.cache / "prune.lock", timeout=0):
+        (run.cache / "prune.stamp").touch()
         plan = plan_cache(run)
         sizes = {path: folder_bytes(path) for path in [*plan.removable, *plan.spare]}
         freed += sum(sizes[path] for path in plan.removable if remove_stage(path))
@@ -108,20 +131,7 @@ def prune_artifacts(run: Run) -> int:
                 freed += sizes[path]
                 excess -= sizes[path]
         freed += _sweep_up(run.cache)
-        (run.cache / "prune.stamp").touch()
-    log.info("%.1f MB of the cache freed", freed / 1e6)
     return freed
-
-
-def prune_now_and_then(run: Run) -> None:
-    """Prune unless somebody just did. Workers call it after a trial; it never ends one."""
-    with contextlib.suppress(FileNotFoundError):
-        if time.time() - (run.cache / "prune.stamp").stat().st_mtime < PRUNE_INTERVAL_S:
-            return
-    try:
-        prune_artifacts(run)
-    except (OSError, ValueError) as error:
-        log.warning("the cache was not pruned: %s", error)
 
 
 def limit_bytes(run: Run) -> int:

@@ -100,14 +100,14 @@ def disk(
 ) -> None:
     """Show what a run has on disk: artifacts kept, models that save work, what may go."""
     from sweeps.disk import print_disk, read_disk
-    from sweeps.keep import ask_for, prune_artifacts
+    from sweeps.keep import ask_for, prune_cache
     from sweeps.run import open_run
 
     run = open_run(run_dir)
     if keep:
         ask_for(run, keep)
     if prune:
-        prune_artifacts(run)
+        prune_cache(run)
     found = read_disk(run)
     if as_json:
         _print_json(found.to_json())

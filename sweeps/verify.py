@@ -108,7 +108,12 @@ def _compare_with_row(
                 if here != row["processor"]
                 else "on the same processor type they must be equal"
             )
-            + ("" if digest == row["artifact_hash"] else " (made again, other weights came out)")
+            + (
+                ""
+                if digest == row["artifact_hash"]
+                else "; made again, it has other weights: "
+                f"'lmopt reproduce RUN {row['trial']}' says why"
+            )
         )
     if found != said:
         notes.append(f"On {here} the test accuracy is {found:.4f} instead of {said:.4f}")

@@ -256,8 +256,9 @@ def test_workers_prune_now_and_then(swept: Run, monkeypatch: pytest.MonkeyPatch)
         raise OSError("stale file handle")
 
     os.utime(swept.cache / "prune.stamp", (0, 0))
-    monkeypatch.setattr(keep, "prune_artifacts", fail)
+    monkeypatch.setattr(keep, "prune_cache", fail)
     prune_now_and_then(swept)  # a worker goes on
+    assert prune_artifacts(swept) == 0
 
 
 def test_disk_use_adds_up_and_is_shown(swept: Run) -> None:
