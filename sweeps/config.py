@@ -148,6 +148,11 @@ class SweepConfig(_Strict):
     study: StudyConfig = StudyConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     resources: Resources = Resources()
+    report: Literal["page", "tables"] = Field(
+        default="page",
+        description="What the finalizer leaves in report/: the notebooks as one page (a minute of "
+        "work), or the tables and the figure alone; `lmopt report` makes the page at any time.",
+    )
 
     @field_validator("name")
     @classmethod

@@ -108,6 +108,8 @@ def write_report(run: Run) -> None:
     """
     report = pareto_report(run)
     write_json(run.path / "report" / "tables.json", report.to_json())
+    if run.sweep.report == "tables":
+        return
     try:
         page = page_of([run], run.path / "report")
     except Exception:  # a report must never fail the sweep that it is of

@@ -64,6 +64,7 @@ def definition(csv_file: Path, teacher: Path, student: Path) -> dict[str, Any]:
         "runtime": {"rounds_b1": 5, "rounds_b32": 3},
         "study": {"trials": TRIALS, "sampler": "tpe"},
         "resources": {"workers": 2},
+        "report": "tables",
     }  # fmt: skip
 
 

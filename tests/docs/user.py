@@ -68,6 +68,7 @@ class User:
                 "study": {**values.get("study", {}), "trials": 6},
                 "runtime": {"rounds_b1": 3, "rounds_b32": 3},
                 "resources": {"workers": 2},
+                "report": "tables",
             }
         (self.folder / name).write_text(yaml.safe_dump(values), encoding="utf-8")
 

@@ -58,6 +58,7 @@ def tiny_definition(csv_file: Path, teacher: Path, student: Path) -> dict[str, A
         "runtime": {"rounds_b1": 5, "rounds_b32": 3},
         "study": {"trials": 6, "sampler": "random", "seed": 1},
         "resources": {"workers": 1},
+        "report": "tables",
     }
 
 
