@@ -33,6 +33,8 @@ def row(trial: int, drop: float, size_mb: float, b1: float, b32: float, **more: 
         "size_bytes": int(size_mb * 1e6),
         "speedup_b1": b1,
         "speedup_b32": b32,
+        "processor": "one",
+        "timed_alone": True,
     } | more
 
 

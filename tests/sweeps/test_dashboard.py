@@ -215,6 +215,8 @@ def test_ctrl_c_is_how_it_ends(run: Run) -> None:
     process = subprocess.Popen(
         command(run, "--port", "0"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        # A job in the background ignores Ctrl-C, and its children too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stdout is not None
     said = process.stdout.readline()
