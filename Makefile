@@ -9,7 +9,7 @@ SEED ?= 0
 # Every version is pinned in constraints.txt, so that the same commit gives the same environment.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check chaos clean
+.PHONY: demo test check chaos bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -32,16 +32,21 @@ demo: $(VENV)/.demo
 	  $(BIN)/lmopt submit sweeps/configs/bbc_minilm.yaml --on local --wait --run-dir $(RUN_DIR); \
 	fi
 
-# Lint, types, the import rule, then all tests; the cluster tests bring up a private Slurm.
+# Lint, types, the import rule, then all tests; the cluster tests bring up a private Slurm, and
+# the dashboard is looked at in Chromium: as root on Debian or Ubuntu both are installed first.
 test: $(VENV)/.test check
 	@$(BIN)/python -m slurm.devcluster install || true
+	@$(BIN)/python -m tests.browser || true
 	$(BIN)/python -m pytest
 
 # Random faults on a private Slurm while small sweeps run: make chaos MINUTES=60 SEED=7
 chaos: $(VENV)/.test
 	@$(BIN)/python -m slurm.devcluster install || true
-	$(BIN)/python -m pytest -m chaos tests/cluster
 	$(BIN)/python -m tests.cluster.chaos --minutes $(MINUTES) --seed $(SEED)
+
+# Ratios against bare code that does the same work; no time is asserted. On an idle machine.
+bench: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -7,7 +7,11 @@ import pandas as pd
 
 from analysis.schema import COLUMNS
 
-_UNITS = {column.name: column.unit for column in COLUMNS} | {"size_share": "share"}
+_UNITS = {column.name: column.unit for column in COLUMNS} | {
+    "size_share": "share",
+    "claimed_size_share": "share",
+    "claimed_speedup": "×",
+}
 _SHOWN = {  # unit of the column -> (unit shown, factor, decimals)
     "share": ("%", 100.0, 1),
     "difference of shares": ("points", 100.0, 1),
@@ -28,6 +32,9 @@ _LABELS = {
     "latency_p90_ms": "latency, 90th percentile",
     "speedup": "speed-up over the fp32 teacher",
     "speedup_vs_16": "speed-up over the 16-bit teacher",
+    "macs": "multiply-accumulates",
+    "param_ffn_keep": "FFN kept",
+    "param_heads_keep": "heads kept",
 }
 
 

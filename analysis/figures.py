@@ -1,8 +1,6 @@
 """The figure of a sweep: quality against each cost, the front drawn through, worth a paper."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -13,20 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from analysis.display import display_of
 from analysis.labels import Label, place_labels
 from analysis.points import BEST, BITS, figure_points, linear_quality, panel_points, quality_limits
 from analysis.results import final_attempts
-from analysis.selection import quality_objective, reported
+from analysis.selection import main_processor, quality_objective, reported
+from analysis.style import INK, LINE_IN, SOFT, THEME, log_axis, mark, wrap_note, write_note
 
 _PANEL_IN, _HEIGHT_IN, _LEFT_IN = 3.7, 2.75, 0.62  # of the axes
-_LINE_IN, _LEGEND_ROW_IN = 0.125, 0.22
+_LEGEND_ROW_IN = 0.22
 _MARKERS = dict(zip(BITS, ["o", "s", "D", "^", "P", "X", "."], strict=True))
 _COLOURS = dict(zip(BITS, [*sns.color_palette("viridis", 6), (0.5, 0.5, 0.5)], strict=True))
-_INK = "0.15"
-_STYLE = {"axes.grid": True, "grid.color": "0.93", "axes.axisbelow": True, "svg.fonttype": "none"}
 
 
 def front_figure(
@@ -49,12 +46,12 @@ def front_figure(
     names = [name for name in objectives if name != quality]
     if not names:
         raise ValueError(f"a figure needs two objectives, got only {quality!r}")
+    rows = main_processor(rows, objectives)
     points, linear = figure_points(rows, objectives), linear_quality(rows, quality)
     limits = quality_limits(points, linear, display_of(quality).unit)
-    theme = sns.axes_style("ticks") | sns.plotting_context("paper") | _STYLE
-    with mpl.rc_context(theme):
+    with mpl.rc_context(THEME):
         note = _note(rows, points, quality, limits)
-        lines = textwrap.wrap(note, int(20 * (_LEFT_IN + _PANEL_IN * len(names))))
+        lines = wrap_note(note, _LEFT_IN + _PANEL_IN * len(names))
         figure, axes = _empty_figure(len(names), title, len(lines))
         for ax, name in zip(axes, names, strict=True):
             panel = panel_points(points, name, quality, objectives)
@@ -68,21 +65,9 @@ def front_figure(
     return figure
 
 
-def save_figure(figure: Figure, stem: Path) -> list[Path]:
-    """Write `stem`.png (200 dpi) and `stem`.svg, each under a temporary name first."""
-    paths = []
-    for kind in ("png", "svg"):
-        path = Path(stem).with_name(f"{Path(stem).name}.{kind}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        figure.savefig(temporary, dpi=200, format=kind)
-        paths.append(temporary.replace(path))
-    return paths
-
-
 def _empty_figure(panels: int, title: str | None, note_lines: int) -> tuple[Figure, Sequence[Axes]]:
     """Margins are fixed, in inches: places of labels are looked for before the figure is drawn."""
-    bottom = 0.68 + _LINE_IN * note_lines + _LEGEND_ROW_IN * (1 if panels > 1 else 2)
+    bottom = 0.68 + LINE_IN * note_lines + _LEGEND_ROW_IN * (1 if panels > 1 else 2)
     top = 0.4 if title else 0.1
     width, height = _LEFT_IN + _PANEL_IN * panels, bottom + _HEIGHT_IN + top
     figure = Figure(figsize=(width, height))
@@ -103,7 +88,7 @@ def _empty_figure(panels: int, title: str | None, note_lines: int) -> tuple[Figu
 def _draw_front(ax: Axes, line: pd.DataFrame, direction: str) -> None:
     """The staircase: what quality is to be had for at most this size, or at least this speed."""
     steps = "steps-post" if direction == "minimize" else "steps-pre"
-    ax.plot(line["x"], line["y"], ds=steps, color=_INK, lw=1.1, zorder=2.5)
+    ax.plot(line["x"], line["y"], ds=steps, color=INK, lw=1.1, zorder=2.5)
 
 
 def _draw_panel(
@@ -127,11 +112,11 @@ def _draw_panel(
     )
     references = inside["kind"].eq("reference")
     _scatter(ax, inside[~inside["on_front"] & ~references], s=16, alpha=0.6, linewidth=0)
-    _scatter(ax, inside[inside["on_front"] & ~references], s=34, linewidth=0.6, edgecolor=_INK)
+    _scatter(ax, inside[inside["on_front"] & ~references], s=34, linewidth=0.6, edgecolor=INK)
     stars = inside[references]
     best = inside[inside["label"].eq(BEST)]
-    ax.plot(best["x"], best["y"], "o", ms=13, mfc="none", mec=_INK, mew=1.2, zorder=7)
-    ax.plot(stars["x"], stars["y"], "*", ms=10, mfc="white", mec=_INK, mew=0.9, zorder=6)
+    ax.plot(best["x"], best["y"], "o", ms=13, mfc="none", mec=INK, mew=1.2, zorder=7)
+    ax.plot(stars["x"], stars["y"], "*", ms=10, mfc="white", mec=INK, mew=0.9, zorder=6)
 
 
 def _scatter(ax: Axes, points: pd.DataFrame, **look: Any) -> None:
@@ -157,15 +142,11 @@ def _label_axes(ax: Axes, panel: pd.DataFrame, name: str, limits: tuple[float, f
     ax.set(xlabel=shown.axis_label, ylabel="", ylim=limits)
     if not len(panel):
         ax.set_xticks([])
-        ax.text(0.5, 0.7, "no completed model", transform=ax.transAxes, ha="center", color="0.35")
+        ax.text(0.5, 0.7, "no completed model", transform=ax.transAxes, ha="center", color=SOFT)
     elif shown.log:
         low, high = (panel["x"] - panel["x_low"]).min(), (panel["x"] + panel["x_high"]).max()
         pad = max((high / low) ** 0.08, 1.5 if high / low < 2 else 1.0)
-        ax.set(xscale="log", xlim=(low / pad, high * pad))
-        subs = (1, 2, 5) if high / low > 4 else (1, 1.5, *range(2, 10))
-        ax.xaxis.set_major_locator(LogLocator(subs=subs))
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        log_axis(ax, "x", low / pad, high * pad)
     ax.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     sns.despine(ax=ax)
 
@@ -192,33 +173,26 @@ def _draw_labels(
 
 def _draw_footer(figure: Figure, points: pd.DataFrame, lines: Sequence[str]) -> None:
     """The note at the bottom, the legend on top of it."""
-    width, height = figure.get_size_inches()
-    text = "\n".join(lines)
-    figure.text(0.1 / width, 0.08 / height, text, fontsize=6.5, color="0.35", va="bottom")
+    height = figure.get_size_inches()[1]
+    write_note(figure, lines)
     handles = [
-        _marker(_MARKERS[bits], f"{bits} bits", markerfacecolor=_COLOURS[bits])
+        mark(f"{bits} bits", _MARKERS[bits], markerfacecolor=_COLOURS[bits])
         for bits in BITS
         if bits and (points["bits"].eq(bits) & points["kind"].eq("search")).any()
     ]
     handles += [
-        _marker("*", "reference point", markerfacecolor="white", markersize=10),
-        Line2D([], [], color=_INK, lw=1.1, label="Pareto front"),
+        mark("reference point", "*", markerfacecolor="white", markersize=10),
+        Line2D([], [], color=INK, lw=1.1, label="Pareto front"),
     ]
     figure.legend(
         handles=handles,
         loc="lower center",
-        bbox_to_anchor=(0.5, (0.08 + _LINE_IN * len(lines)) / height),
+        bbox_to_anchor=(0.5, (0.08 + LINE_IN * len(lines)) / height),
         ncols=len(handles) if len(figure.axes) > 1 else 4,
         frameon=False,
         columnspacing=1.2,
         handletextpad=0.3,
     )
-
-
-def _marker(marker: str, label: str, **look: Any) -> Line2D:
-    outline: dict[str, Any] = {"markeredgecolor": _INK, "markeredgewidth": 0.6}
-    look = {"linestyle": "", "markersize": 6, **outline, **look}
-    return Line2D([], [], marker=marker, label=label, **look)
 
 
 def _note(

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.display import display_of, format_value
 from analysis.results import final_attempts
 from analysis.schema import BATCHES
-from analysis.selection import best_combination, candidates, front_rows
+from analysis.selection import best_combination, candidates, front_rows, is_timed
 
 BEST = "best combination"
 NOTE = (
@@ -20,19 +20,28 @@ NOTE = (
 )
 _ERRORS = {"accuracy_test": "accuracy_test_se", "accuracy_drop_test": "accuracy_drop_test_se"}
 _SPEEDS = [f"speedup_{batch}{end}" for batch in BATCHES for end in ("", "_low", "_high", "_vs_16")]
-_NUMBERS = [
+NUMBERS = [
     *("size_bytes", "size_share", "accuracy_validation"),
     *(name for pair in _ERRORS.items() for name in pair),
     *_SPEEDS,
 ]
 _SHOWN = {  # column -> header; the others are for machines
+    "pick": "pick",
     "method": "method",
+    "methods": "methods",
     "trial": "trial",
+    "settings": "settings",
+    "models": "tried",
+    "processor": "processor",
     "size_bytes": "MB",
+    "claimed_size_share": "claimed size",
     "size_share": "size",
     "accuracy_test": "accuracy, %",
     "accuracy_drop_test": "drop, points",
+    "claimed_speedup": "claimed speed",
     **{f"speedup_{batch}": f"speed {batch}" for batch in BATCHES},
+    "rule": "chosen as",
+    "finding": "finding",
 }
 
 
@@ -59,20 +68,23 @@ def method_table(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFr
         "best": best.assign(method=BEST, error=f"trial {_trial(best)}: {rule}"),
     }
     table = pd.concat([part for part in parts.values() if len(part)] or [references])
-    table = _with_share(table, rows).rename(columns={"error": "note"})
-    return table[["method", "trial", *_NUMBERS, "note"]].reset_index(drop=True)
+    table = with_share(table, rows).rename(columns={"error": "note"})
+    return table[["method", "trial", *NUMBERS, "note"]].reset_index(drop=True)
 
 
-def front_table(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
+def front_table(
+    rows: pd.DataFrame, objectives: Mapping[str, str], among: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """The front's points, best in quality first: numbers as in `method_table`, and parameters.
 
-    Its objectives are columns too, whichever they are.
+    Its objectives are columns too, whichever they are; with `among` it is the front of these rows.
     """
-    front = _with_share(front_rows(rows, objectives), rows)
+    front = with_share(front_rows(rows if among is None else among, objectives), rows)
     params = [
         name for name in front if str(name).startswith("param_") and front[name].notna().any()
     ]
-    names = dict.fromkeys(["trial", "method", *params, *_NUMBERS, *objectives])
+    where = ["processor"] if is_timed(objectives) and front["processor"].nunique() > 1 else []
+    names = dict.fromkeys(["trial", "method", *where, *params, *NUMBERS, *objectives])
     return front[list(names)].reset_index(drop=True)
 
 
@@ -91,15 +103,21 @@ def to_records(table: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def _cell(name: str, row: Mapping[str, object]) -> str:
+    if name == "methods":
+        return " + ".join(row[name]) or "none"  # type: ignore[arg-type]
     text = format_value(name, row[name], row.get(_ERRORS.get(name, "")))
     return text.removesuffix(" %") if name == "accuracy_test" else text
 
 
-def _with_share(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def with_share(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The table with `size_share`: bytes over the baseline's, as weighed beside each, else here."""
     models = candidates(rows)
     baseline = models.loc[models["method"].eq("baseline"), "size_bytes"]
     size = float(baseline.iloc[0]) if len(baseline) else float("nan")
-    return table.assign(size_share=table["size_bytes"].astype("Float64") / size)
+    share = table["size_bytes"].astype("Float64").astype(float) / size
+    if not len(baseline) and "size_ratio" in table:
+        share = 1 / table["size_ratio"].astype("Float64").astype(float)
+    return table.assign(size_share=share)
 
 
 def _trial(best: pd.DataFrame) -> object:

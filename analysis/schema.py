@@ -72,6 +72,8 @@ _SIZE = [
         ("size_ratio", _FLOAT, "×", "size_bytes of the baseline over this one's"),
         ("parameters", _INT, "parameters", "parameters of the model, zeros included"),
         ("sparsity_measured", _FLOAT, "share", "weights that are exactly zero"),
+        ("macs", _INT, "MACs", "multiply-accumulates for a text of the task's max_length"),
+        ("transfer_bytes", _INT, "bytes", "the model files as gzip sends them"),
     )
 ]
 

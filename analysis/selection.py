@@ -55,17 +55,73 @@ def objective_values(rows: pd.DataFrame, objectives: Mapping[str, str]) -> NDArr
     return rows[list(objectives)].to_numpy(dtype=float, na_value=np.nan)
 
 
-def front_rows(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
+def is_timed(objectives: Mapping[str, str]) -> bool:
+    """Whether an objective is a time or a ratio of times: one processor's then."""
+    return any(name.startswith(("speedup_", "latency_")) for name in objectives)
+
+
+def processors(rows: pd.DataFrame) -> list[str]:
+    """The processor types that count, the one with most models first.
+
+    Once models were timed alone, which is done to a front and on the processor that it is meant
+    for, only such types count: timings that were taken in passing elsewhere were for the search.
+    """
+    models = candidates(rows)
+    alone = models["timed_alone"].fillna(False).astype(bool)
+    counted = models[alone] if models.loc[alone, "processor"].notna().any() else models
+    return [str(name) for name in counted["processor"].dropna().value_counts().index]
+
+
+def main_processor(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
+    """The rows without what was timed on another processor type than the one with most models."""
+    if not is_timed(objectives) or rows["processor"].nunique() < 2:
+        return rows
+    timed_here = rows["processor"].isna() | rows["processor"].eq(processors(rows)[0])
+    return rows[timed_here | rows["kind"].eq("linear")]
+
+
+def front_rows(
+    rows: pd.DataFrame, objectives: Mapping[str, str], *, across_processors: bool = False
+) -> pd.DataFrame:
     """The candidates that no other dominates, the best in quality first.
 
-    What breaks a constraint of the sweep is not on the front.
+    What breaks a constraint of the sweep is not on the front. Where an objective is timed, models
+    of different processor types do not dominate each other: these are several fronts in one frame.
+    `across_processors` takes speed-ups for comparable, which is good enough to choose what to time
+    again, and for nothing else.
     """
     models = candidates(rows)
     models = models[models["feasible"].fillna(True).astype(bool)]
-    mask = front_mask(objective_values(models, objectives), list(objectives.values()))
+    values, directions = objective_values(models, objectives), list(objectives.values())
+    mask = np.zeros(len(models), dtype=bool)
+    apart = is_timed(objectives) and not across_processors and rows["processor"].nunique() > 1
+    for processor in processors(rows) if apart else [None]:
+        of = models["trial"].notna()
+        if processor is not None:
+            of = models["processor"].eq(processor).fillna(False)
+        here = np.flatnonzero(of.to_numpy(dtype=bool))
+        mask[here] = front_mask(values[here], directions)
     quality = quality_objective(objectives)
     ascending = objectives[quality] == "minimize"
     return models[mask].sort_values(quality, ascending=ascending, kind="stable")
+
+
+def quality_drop(
+    models: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str]
+) -> pd.Series:
+    """How much worse than the baseline each model is in the quality objective, positive is worse.
+
+    Where `rows` hold no baseline, the difference that each row itself holds; else NaN.
+    """
+    quality = quality_objective(objectives)
+    baseline = candidates(rows[rows["method"].eq("baseline")])[quality].dropna()
+    if len(baseline):
+        sign = 1.0 if objectives[quality] == "maximize" else -1.0
+        return sign * (float(baseline.iloc[0]) - models[quality].astype(float))
+    own = quality.replace("accuracy_", "accuracy_drop_")
+    if own in models and own != quality:
+        return models[own].astype(float)
+    return pd.Series(np.nan, models.index)
 
 
 def best_combination(rows: pd.DataFrame, objectives: Mapping[str, str]) -> tuple[pd.DataFrame, str]:
@@ -74,6 +130,7 @@ def best_combination(rows: pd.DataFrame, objectives: Mapping[str, str]) -> tuple
     The best in the first objective beside quality (the smallest) among the searched trials on the
     front that are at most one point below the baseline; if there is none, the knee.
     """
+    rows = main_processor(rows, objectives)
     front = front_rows(rows, objectives)
     front = front[front["kind"].eq("search")]
     if front.empty:  # the reference points dominate all that was found
@@ -82,7 +139,7 @@ def best_combination(rows: pd.DataFrame, objectives: Mapping[str, str]) -> tuple
         return front, "no completed trial of the search has all objectives"
     quality = quality_objective(objectives)
     others = [name for name in objectives if name != quality]
-    near = front[_within_tolerance(front, rows, quality, objectives[quality])]
+    near = front[within(front, rows, objectives, TOLERANCE)]
     if near.empty or not others:
         knee = knee_index(objective_values(front, objectives), list(objectives.values()))
         return front.iloc[[knee]], "knee of the front, the point closest to its ideal one"
@@ -95,12 +152,12 @@ def best_combination(rows: pd.DataFrame, objectives: Mapping[str, str]) -> tuple
     return best.head(1), rule
 
 
-def _within_tolerance(
-    front: pd.DataFrame, rows: pd.DataFrame, quality: str, direction: str
+def within(
+    models: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str], limit: float
 ) -> NDArray[np.bool_]:
-    baseline = candidates(rows[rows["method"].eq("baseline")])[quality].dropna()
-    if baseline.empty or quality not in _SHARES:
-        return np.zeros(len(front), dtype=bool)
-    sign = 1.0 if direction == "maximize" else -1.0
-    worse: NDArray[np.float64] = sign * (baseline.iloc[0] - front[quality].to_numpy(dtype=float))
-    return worse <= TOLERANCE + 1e-12
+    """Which models are at most `limit` worse than the baseline; none where quality is no share."""
+    if quality_objective(objectives) not in _SHARES:
+        return np.zeros(len(models), dtype=bool)
+    drop = quality_drop(models, rows, objectives).to_numpy(dtype=float)
+    result: NDArray[np.bool_] = drop <= limit + 1e-12  # NaN compares false
+    return result

@@ -20,7 +20,9 @@ class Manifest:
 
     `inputs` are the model's inputs, each int64 (batch, length); the one output is the logits.
     `precision` is the runtime's precision hint, None for the processor's best. `hash` and
-    `size_bytes` are of the model `files` alone. `sparsity` is the share of zero parameters.
+    `size_bytes` are of the model `files` alone. `sparsity` is the share of zero parameters, `macs`
+    the multiply-accumulates for one text of `max_length` tokens, `transfer_bytes` what the files
+    take when they are sent with gzip.
     """
 
     runtime: str
@@ -32,8 +34,10 @@ class Manifest:
     label_names: tuple[str, ...]
     parameters: int
     sparsity: float
+    macs: int
     files: tuple[str, ...]
     size_bytes: int
+    transfer_bytes: int
     hash: str
 
 

@@ -5,8 +5,13 @@ parameters and parents. It is built in a private folder and renamed in place, so
 whole or not at all. A kernel lock (freed when its holder dies, kill -9 included) lets one of
 several processes build while the others wait. `scratch` outlives a kill: a training stage keeps
 its checkpoints there and resumes from them.
+
+Any stage may be removed: it is built again when it is wanted. Who uses one holds a shared kernel
+lock on `<key>.used`, whose time is that of the last use; removing takes that lock alone.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +26,8 @@ from pathlib import Path
 from filelock import FileLock
 
 RECORD = "stage.json"
+MAX_HELD = 64  # Stages that a process holds at once, each an open file; a trial needs about ten.
+GONE = ".gone"  # Of a stage that is being removed.
 
 Build = Callable[[Path, Path], None]
 """Writes the stage into a folder (first argument); the second one outlives a kill."""
@@ -70,14 +77,76 @@ def run_stage(
     start = time.perf_counter()
     key = content_hash([name, version, dict(parameters), list(parents)])
     path = cache / name / key
-    if not path.exists():
+    cached = True
+    while not hold(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             if not path.exists():
                 record = {"name": name, "version": version, "parents": list(parents)}
                 _build(path, build, record | {"parameters": dict(parameters)})
-                return Stage(name, key, path, time.perf_counter() - start, cached=False)
-    return Stage(name, key, path, time.perf_counter() - start, cached=True)
+                cached = False
+    return Stage(name, key, path, time.perf_counter() - start, cached)
+
+
+_held: dict[Path, int] = {}  # Descriptors of the stages in use, the one used last at the end.
+
+
+def hold(path: Path) -> bool:
+    """Keep a stage from being removed while this process may read it; False if it is not there.
+
+    The newest `MAX_HELD` are held, until the process ends. In a cache that cannot be written
+    nothing can be removed either, so nothing is locked.
+    """
+    if not path.exists():
+        return False
+    try:
+        descriptor = os.open(_used(path), os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        return path.exists()
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    if not path.exists():  # It was removed while we waited.
+        os.close(descriptor)
+        return False
+    os.utime(descriptor)
+    _release(path)
+    _held[path] = descriptor
+    while len(_held) > MAX_HELD:
+        _release(next(iter(_held)))
+    return True
+
+
+def _release(path: Path) -> None:
+    descriptor = _held.pop(path, None)
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def _used(path: Path) -> Path:
+    return path.with_name(f"{path.name}.used")
+
+
+def last_used(path: Path) -> float:
+    """When a stage was last asked for, in seconds since the epoch."""
+    used = _used(path)
+    return (used if used.exists() else path).stat().st_mtime
+
+
+def remove_stage(path: Path) -> bool:
+    """Remove a stage, unless another process uses it now; False if it does."""
+    _release(path)
+    descriptor = os.open(_used(path), os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        gone = path.with_name(path.name + GONE)
+        shutil.rmtree(gone, ignore_errors=True)  # Of a remover that was killed.
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(gone)  # At once: nobody ever sees half a stage.
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    shutil.rmtree(gone, ignore_errors=True)
+    return True
 
 
 def _build(path: Path, build: Build, record: dict[str, object]) -> None:

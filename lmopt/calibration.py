@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 from transformers import PreTrainedModel
 
-from lmopt.training import Collator, ExampleDataset, Examples, TrainingSettings, pad_id, subset
+from lmopt.examples import Collator, ExampleDataset, Examples, pad_id, subset
+from lmopt.training import TrainingSettings
 
 CALIBRATION_EXAMPLES = 1024
 

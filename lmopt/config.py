@@ -23,10 +23,17 @@ TRAINING_FIELDS = {
     "static_learning_rate",
     "batch_size",
     "train_examples",
+    "unlabelled_examples",
     "freeze_embeddings",
     "dropout",
+    "token_dropout",
 }
+DISTILL_FIELDS = {"hidden_weight", "attention_weight", "assistant_layers"}
 LAYER_FIELDS = {
+    "hidden_weight",
+    "attention_weight",
+    "assistant_layers",
+    "layer_choice",
     "learning_rate",
     "hidden_size",
     "embedding_rank",
@@ -45,6 +52,26 @@ QUANTIZATION_FIELDS = {
     "mixed_share",
 }
 
+# At their defaults, all of them, a recipe leaves the teacher as it is.
+COMPRESSION_FIELDS = (
+    "base",
+    "layers",
+    "vocabulary_min_count",
+    "embedding_rank",
+    "hidden_size",
+    "epochs",
+    "assistant_layers",
+    "hidden_weight",
+    "attention_weight",
+    "ffn_keep",
+    "heads_keep",
+    "structure_epochs",
+    "sparsity",
+    "clusters",
+    "bits",
+    "finetune_epochs",
+    *sorted(QUANTIZATION_FIELDS),
+)
 # Single weights last or before distillation alone, which holds the zeros: neurons and heads that
 # are cut later would take zeros with them.
 Order = Literal[
@@ -77,6 +104,17 @@ class SplitConfig(Config):
         return self
 
 
+class UnlabelledConfig(Config):
+    """Text without labels, for the teacher to label.
+
+    `dataset` is what `task.dataset` may be, or any folder of *.txt files, or a txt file with a text
+    on each line; all its splits are read, labels are not.
+    """
+
+    dataset: str = Field(min_length=1)
+    text_column: str = "text"
+
+
 class TaskConfig(Config):
     """A text classification task.
 
@@ -97,6 +135,21 @@ class TaskConfig(Config):
     max_length: int = Field(128, ge=4, description="Tokens; longer texts are truncated.")
     split: SplitConfig = SplitConfig()
     seed: int = Field(0, ge=0)
+    unlabelled: UnlabelledConfig | None = Field(
+        None, description="More text, labelled by the teacher; what is held out is left out of it."
+    )
+    rechunk: int = Field(
+        0, ge=0, description="Training documents cut anew so many times: more text of that kind."
+    )
+
+    @model_validator(mode="after")
+    def _rechunk_needs_chunks(self) -> Self:
+        if self.rechunk > 0 and self.chunk_min_words is None:
+            raise ValueError(
+                f"rechunk needs documents that are cut: set chunk_min_words, or rechunk to 0 "
+                f"(got {self.rechunk})"
+            )
+        return self
 
 
 class TeacherConfig(Config):
@@ -152,6 +205,9 @@ class Recipe(Config):
     layers: int | None = Field(
         None, ge=0, description="Encoder layers kept; 0: static embeddings. None: all."
     )
+    layer_choice: Literal["even", "first", "last", "importance"] = Field(
+        "even", description="Which layers: importance keeps those that change their input most."
+    )
     vocabulary_min_count: int | None = Field(
         None, ge=1, description="Tokens are kept that training texts use so often; None: all."
     )
@@ -167,13 +223,24 @@ class Recipe(Config):
     static_hidden: int = Field(256, ge=1, description="Units in a static student's head.")
     temperature: float = Field(2.0, gt=0)
     alpha: float = Field(0.5, ge=0, le=1, description="Weight of the soft (distillation) loss.")
+    hidden_weight: float = Field(0, ge=0, description="Of the loss between hidden states.")
+    attention_weight: float = Field(0, ge=0, description="Of the loss between attentions.")
+    assistant_layers: int | None = Field(
+        None, ge=1, description="A distilled model of so many layers teaches the student; None: no."
+    )
     epochs: float = Field(0, ge=0, description="Distillation; 0: none.")
     learning_rate: float = Field(1e-4, gt=0)
     static_learning_rate: float = Field(3e-3, gt=0, description="In its place for layers 0.")
     batch_size: int = Field(32, ge=1)
     train_examples: int | None = Field(None, ge=1, description="At most so many; None: all.")
+    unlabelled_examples: int = Field(
+        0, ge=0, description="At most so many extra texts, of task.unlabelled and task.rechunk."
+    )
     freeze_embeddings: bool = Field(False, description="Faster; word embeddings keep their values.")
     dropout: float | None = Field(None, ge=0, lt=1, description="None: the model's own.")
+    token_dropout: float = Field(
+        0, ge=0, lt=1, description="Share of the tokens that a text is trained without, at random."
+    )
     ffn_keep: float = Field(1, gt=0, le=1, description="Share of the FFN neurons that stay.")
     heads_keep: float = Field(1, gt=0, le=1, description="Share of the attention heads that stay.")
     structure_criterion: Literal["taylor", "magnitude"] = "taylor"
@@ -237,8 +304,12 @@ class Recipe(Config):
             drop |= TRAINING_FIELDS
             if self.base == "teacher" and not static:  # Else a new head is drawn by seed.
                 drop.add("seed")
+        if self.layers is None:
+            drop.add("layer_choice")
+        if self.epochs == 0:
+            drop |= DISTILL_FIELDS
         if self.alpha == 0:
-            drop.add("temperature")
+            drop |= {"temperature", "unlabelled_examples", "assistant_layers"}
         return drop
 
     def _storage_without_effect(self) -> set[str]:

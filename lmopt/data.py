@@ -94,7 +94,7 @@ def build_data(task: TaskConfig, folder: Path) -> None:
 
 
 def load_data(folder: Path) -> Data:
-    """Load what `build_data` wrote."""
+    """Load what `build_data` or `lmopt.unlabelled.build_unlabelled` wrote."""
     content = json.loads((folder / "data.json").read_text(encoding="utf-8"))
     splits = {
         name: Split(
@@ -102,16 +102,22 @@ def load_data(folder: Path) -> Data:
             np.asarray(content[name]["labels"], np.int64),
             np.asarray(content[name]["groups"], np.int64),
         )
-        for name in SPLITS
+        for name in content
+        if name not in ("label_names", "key")
     }
     return Data(content["label_names"], splits, content["key"])
 
 
 def chunk_text(text: str, min_words: int) -> list[str]:
     """Pack consecutive sentences to at least `min_words` words; a short rest joins the last."""
+    return pack(list(filter(None, SENTENCE_END.split(text.strip()))), min_words)
+
+
+def pack(sentences: Sequence[str], min_words: int) -> list[str]:
+    """Join consecutive sentences to at least `min_words` words; a short rest joins the last."""
     chunks: list[list[str]] = []
     words = min_words
-    for sentence in filter(None, SENTENCE_END.split(text.strip())):
+    for sentence in sentences:
         if words >= min_words:
             chunks.append([])
             words = 0
@@ -202,8 +208,6 @@ def _select(rows: Rows, indices: Sequence[int]) -> Rows:
 
 def _check(content: dict[str, Any], task: TaskConfig) -> None:
     names = content["label_names"]
-    if len(names) < 2:
-        raise ValueError(f"{task.dataset} has one class ({names[0]!r}): at least 2 are needed")
     train = set(content["train"]["labels"])
     for name in SPLITS:
         if not content[name]["texts"]:
@@ -212,6 +216,9 @@ def _check(content: dict[str, Any], task: TaskConfig) -> None:
         if unseen:
             labels = ", ".join(repr(names[i]) for i in sorted(unseen))
             raise ValueError(f"class {labels} is in {name} but not in train ({task.dataset})")
+    if len(train) < 2:  # Though a dataset may name more.
+        only = names[train.pop()]
+        raise ValueError(f"{task.dataset} has one class ({only!r}): at least 2 are needed")
 
 
 def tokenize(tokenizer: Any, texts: list[str], max_length: int) -> Tokens:
@@ -238,11 +245,8 @@ def concatenate(parts: Sequence[Tokens]) -> Tokens:
 def load_tokens(path: Path) -> dict[str, Tokens]:
     """Load what `save_tokens` wrote."""
     with np.load(path) as file:
-        return {
-            name: Tokens(file[f"{name}_ids"], file[f"{name}_offsets"])
-            for name in SPLITS
-            if f"{name}_ids" in file
-        }
+        names = [name.removesuffix("_ids") for name in file.files if name.endswith("_ids")]
+        return {name: Tokens(file[f"{name}_ids"], file[f"{name}_offsets"]) for name in names}
 
 
 def pad(sequences: Sequence[npt.NDArray[np.int32]], pad_id: int) -> tuple[Ints, Ints]:

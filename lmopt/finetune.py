@@ -11,10 +11,11 @@ from torch.nn.utils import parametrize
 
 from lmopt.cluster import clustered
 from lmopt.distill import distillation_loss
+from lmopt.examples import Examples
+from lmopt.models import load_classifier, load_tokenizer, save_model
 from lmopt.rounding import Format, straight_through
 from lmopt.storage import Plan, matrices, plan_storage
-from lmopt.student import load_classifier, load_tokenizer, save_model
-from lmopt.training import Examples, Progress, TrainingSettings, train_classifier
+from lmopt.training import Progress, TrainingSettings, train_classifier
 from lmopt.zeros import zeros_of
 
 VERSION = 2

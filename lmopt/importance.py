@@ -11,8 +11,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lmopt.calibration import calibration_batches
+from lmopt.examples import Examples
 from lmopt.families import Units
-from lmopt.training import Examples, LossFunction, TrainingSettings, has_bf16, pick_device
+from lmopt.training import LossFunction, TrainingSettings, has_bf16, pick_device
 
 
 class Gates:

@@ -17,11 +17,11 @@ import torch
 from transformers import PreTrainedModel
 
 from lmopt.config import Bits
+from lmopt.models import load_classifier
 from lmopt.packing import pack
 from lmopt.quantize import INPUTS, Logits
-from lmopt.student import load_classifier
 
-VERSION = 1
+VERSION = 2
 # Weights beside the graph: one file would end at protobuf's 2 GB.
 MODEL_FILES = ("model.onnx", "model.onnx.data")
 OPSET = 20  # The first with Gelu and the last that this exporter knows.
@@ -147,7 +147,7 @@ def _packed(values: npt.NDArray[Any], bits: int) -> npt.NDArray[np.uint8]:
     stored: npt.NDArray[np.uint8] = values.astype(np.uint8)
     if bits == 4:
         stored = np.pad(stored, ((0, 0), (0, stored.shape[1] % 2)))
-        stored = stored[:, ::2] | (stored[:, 1::2] << 4)
+        stored = np.bitwise_or(stored[:, ::2], stored[:, 1::2] << 4).astype(np.uint8)
     return stored
 
 

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from lmopt.artifact import Manifest, hash_files, write_manifest
+from lmopt.artifact import Manifest, hash_files, transfer_bytes, write_manifest
 from lmopt.config import Bits
-from lmopt.student import load_tokenizer
-from lmopt.training import pad_id
+from lmopt.examples import pad_id
+from lmopt.models import load_tokenizer
 from lmopt.zeros import measured_sparsity
 
 
@@ -37,8 +39,20 @@ def pack(
         label_names=tuple(model.config.id2label[i] for i in range(model.config.num_labels)),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         sparsity=measured_sparsity(model),
+        macs=count_macs(model, max_length),
         files=files,
         size_bytes=size_bytes,
+        transfer_bytes=sum(transfer_bytes(folder / name) for name in files),
         hash=digest,
     )
     write_manifest(folder, manifest)
+
+
+@torch.inference_mode()
+def count_macs(model: PreTrainedModel, length: int) -> int:
+    """Multiply-accumulates of all matrix products for one text of `length` tokens."""
+    model.set_attn_implementation("eager")  # The counter does not see into the fused one.
+    ids = torch.full((1, length), pad_id(model))
+    with FlopCounterMode(display=False) as counter:
+        model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    return int(counter.get_total_flops()) // 2  # A multiply and an add.

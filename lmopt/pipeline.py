@@ -19,24 +19,28 @@ from lmopt.config import Recipe, RuntimeConfig, StudentConfig, TaskConfig, Teach
 from lmopt.data import Data
 from lmopt.environment import configure_libraries, library_versions
 from lmopt.measure import Latency, Progress, Timed, time_in_turn
+from lmopt.passes import (
+    Texts,
+    distill_stage,
+    factorize_stage,
+    finetune_stage,
+    prune_stage,
+    storage_of,
+    structure_stage,
+    student_stage,
+    vocabulary_stage,
+)
 from lmopt.runtime import processor_of
 from lmopt.stages import (
     StageTime,
     Walk,
     artifact_stage,
     data_stage,
-    distill_stage,
     evaluate_stage,
-    factorize_stage,
-    finetune_stage,
     logits_stage,
-    prune_stage,
-    storage_of,
-    structure_stage,
-    student_stage,
     teacher_stage,
     tokens_stage,
-    vocabulary_stage,
+    unlabelled_stage,
 )
 
 
@@ -46,6 +50,7 @@ class Prepared:
 
     `baseline` is the teacher's fp32 artifact, `baseline_logits` (n, classes) are its own;
     `baseline16` is the teacher stored in 16 bits. Keys of dictionaries: "validation", "test".
+    `extra`: texts that only the teacher has labelled.
     """
 
     task: TaskConfig
@@ -60,6 +65,12 @@ class Prepared:
     baseline16: Path
     baseline_logits: dict[str, npt.NDArray[np.float32]]
     stages: tuple[StageTime, ...]
+    extra: Texts | None = None
+
+    @property
+    def texts(self) -> Texts:
+        """What students are trained on, as the teacher's tokenizer sees it."""
+        return Texts(self.data, self.tokens, self.teacher_logits, extra=self.extra)
 
     @property
     def label_names(self) -> list[str]:
@@ -92,8 +103,9 @@ class Outcome:
     """One trial, measured on its saved artifact.
 
     `logits` (n, classes) are of the splits "validation" and "test"; `sparsity` is the share of
-    zeros among all parameters before quantization; `latency` holds raw samples in milliseconds of
-    "baseline", "baseline16" and "trial"; `noisy`: the baseline's own timings scattered.
+    zeros among all parameters before quantization, `macs` the multiply-accumulates for the longest
+    text; `latency` holds raw samples in milliseconds of "baseline", "baseline16" and "trial";
+    `noisy`: the baseline's own timings scattered.
     """
 
     artifact: Path
@@ -102,6 +114,8 @@ class Outcome:
     folder_bytes: int
     parameters: int
     sparsity: float
+    macs: int
+    transfer_bytes: int
     logits: dict[str, npt.NDArray[np.float32]]
     latency: Latency
     noisy: bool
@@ -151,8 +165,21 @@ def prepare(
         baseline=baseline.path,
         baseline16=baseline16.path,
         baseline_logits=evaluate_stage(walk, baseline.path, tokens),
+        extra=extra_texts(walk, task, data, trained, baseline16.path),
         stages=tuple(walk.times),
     )
+
+
+def extra_texts(
+    walk: Walk, task: TaskConfig, data: Data, teacher: Stage, artifact16: Path
+) -> Texts | None:
+    """The texts that only the teacher labels, with its logits; None if the task has none."""
+    unlabelled = unlabelled_stage(walk, task, data)
+    if unlabelled is None:
+        return None
+    tokens = tokens_stage(walk, unlabelled, teacher.path, task.max_length)
+    logits = logits_stage(walk, teacher, artifact16, tokens, "unlabelled")
+    return Texts(unlabelled, tokens, logits, "unlabelled")
 
 
 def run_recipe(
@@ -187,6 +214,8 @@ def run_recipe(
         folder_bytes=folder_bytes(artifact),
         parameters=manifest.parameters,
         sparsity=manifest.sparsity,
+        macs=manifest.macs,
+        transfer_bytes=manifest.transfer_bytes,
         logits=logits,
         latency=latency,
         noisy=noisy,
@@ -202,20 +231,20 @@ def make_model(
     walk: Walk, prepared: Prepared, recipe: Recipe
 ) -> tuple[Stage, Stage, dict[str, Any]]:
     """The compressed model before its weights are stored, its tokens, and how they are stored."""
-    data, logits = prepared.data, prepared.teacher_logits
-    model, tokens = prepared.teacher_stage, prepared.tokens
-    limit = prepared.task.max_length
+    data, limit = prepared.data, prepared.task.max_length
+    model, texts = prepared.teacher_stage, prepared.texts
     checkpoint = prepared.student.model if recipe.base == "student" else None
     if checkpoint is not None:
-        tokens = tokens_stage(walk, data, checkpoint, limit)
-        model = student_stage(walk, data, recipe, checkpoint, tokens)
+        texts = read_by(walk, texts, checkpoint, limit)
+        model = student_stage(walk, data, recipe, checkpoint, texts.tokens)
     if recipe.vocabulary_min_count is not None:
-        model = vocabulary_stage(walk, recipe, model, tokens, limit)
-        tokens = tokens_stage(walk, data, model.path, limit)
+        model = vocabulary_stage(walk, recipe, model, texts.tokens, limit)
+        texts = read_by(walk, texts, model.path, limit)
+    whole = model
     if checkpoint is None and (recipe.layers is not None or recipe.hidden_size is not None):
-        model = student_stage(walk, data, recipe, model, tokens)
+        model = student_stage(walk, data, recipe, model, texts.tokens)
     if recipe.embedding_rank is not None:
-        model = factorize_stage(walk, recipe, model, tokens)
+        model = factorize_stage(walk, recipe, model, texts.tokens)
     wanted = {
         "distill": recipe.epochs > 0,
         "structure": recipe.ffn_keep < 1 or recipe.heads_keep < 1,
@@ -224,11 +253,41 @@ def make_model(
     passes = {"distill": distill_stage, "structure": structure_stage, "sparsify": prune_stage}
     for name in recipe.order.split(","):
         if wanted[name]:
-            model = passes[name](walk, data, recipe, model, tokens, logits)
-    storage = storage_of(walk, recipe, model, tokens)
+            lesson = texts
+            if name == "distill" and recipe.assistant_layers is not None:
+                lesson = taught_by_assistant(walk, prepared, recipe, whole, texts)
+            model = passes[name](walk, recipe, model, lesson, prepared.teacher_stage)
+    storage = storage_of(walk, recipe, model, texts.tokens)
     if recipe.finetune_epochs > 0 or recipe.clusters is not None:
-        model = finetune_stage(walk, data, recipe, storage, model, tokens, logits)
-    return model, tokens, storage
+        model = finetune_stage(walk, recipe, storage, model, texts)
+    return model, texts.tokens, storage
+
+
+def read_by(walk: Walk, texts: Texts, model: str | Path, limit: int) -> Texts:
+    """The same texts as another model's tokenizer sees them."""
+    extra = None if texts.extra is None else read_by(walk, texts.extra, model, limit)
+    return texts._replace(tokens=tokens_stage(walk, texts.data, model, limit), extra=extra)
+
+
+def taught_by_assistant(
+    walk: Walk, prepared: Prepared, recipe: Recipe, base: Stage, texts: Texts
+) -> Texts:
+    """The texts with the logits of a student of `assistant_layers` layers, distilled likewise.
+
+    Source: Mirzadeh et al. (2020), Improved Knowledge Distillation via Teacher Assistant.
+    """
+    changes = {"layers": recipe.assistant_layers, "hidden_size": None}
+    between = recipe.model_copy(update=changes)
+    assistant = student_stage(walk, texts.data, between, base, texts.tokens)
+    assistant = distill_stage(walk, between, assistant, texts, prepared.teacher_stage)
+    plain, limit = Recipe(bits=16), prepared.task.max_length
+    artifact = artifact_stage(walk, assistant, plain, plain.storage(), texts.tokens, limit).path
+
+    def taught(part: Texts) -> Texts:
+        logits = logits_stage(walk, assistant, artifact, part.tokens, part.split)
+        return part._replace(logits=logits)
+
+    return taught(texts)._replace(extra=taught(texts.extra) if texts.extra else None)
 
 
 def time_artifact(

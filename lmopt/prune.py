@@ -14,9 +14,10 @@ from transformers import PreTrainedModel
 
 from lmopt.calibration import calibration_batches
 from lmopt.distill import distillation_loss
+from lmopt.examples import Examples
+from lmopt.models import load_classifier, load_tokenizer, save_model
 from lmopt.schedule import cubic, on_schedule, optimizer_steps
-from lmopt.student import load_classifier, load_tokenizer, save_model
-from lmopt.training import Examples, Progress, TrainingSettings, pick_device, train_classifier
+from lmopt.training import Progress, TrainingSettings, pick_device, train_classifier
 from lmopt.zeros import prunable_matrices
 
 VERSION = 2
@@ -60,7 +61,7 @@ def wanda_mask(weight: torch.Tensor, norm: torch.Tensor, sparsity: float) -> tor
     return ~smallest(weight.detach().abs() * norm, sparsity)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def input_norms(
     model: PreTrainedModel,
     matrices: Sequence[nn.Linear],

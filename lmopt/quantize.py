@@ -1,8 +1,7 @@
 """Make an artifact: convert a classifier to OpenVINO and store its matrices as planned.
 
-NNCF compresses where activations count; codes by the weights alone are written here, as NNCF would,
-since it takes one group size for a whole model and reads none that has 3- or 2-bit weights already.
-`save_model` halves the weights unless told not to.
+NNCF compresses where activations count, `lmopt.weights` by the weights alone. `save_model` halves
+the weights unless told not to.
 """
 
 import logging
@@ -20,13 +19,13 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lmopt.config import Bits
+from lmopt.models import load_classifier
 from lmopt.packing import pack
-from lmopt.rounding import Format, quantize
-from lmopt.storage import Codebook, Plan, group_size, plan_storage
-from lmopt.student import load_classifier
+from lmopt.rounding import Format
+from lmopt.storage import group_size, plan_storage
+from lmopt.weights import MODEL_FILES, clear_padding, name_layers, store, weight_constants
 
-VERSION = 2
-MODEL_FILES = ("model.xml", "model.bin")
+VERSION = 3
 INPUTS = ("input_ids", "attention_mask")
 
 Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -64,25 +63,6 @@ def convert(model: PreTrainedModel) -> Any:
     torch.jit._state._clear_class_state()  # type: ignore[no-untyped-call]
     torch._C._jit_clear_class_registry()
     return converted
-
-
-def weight_constants(model: Any) -> dict[str, Any]:
-    """The constants of an `openvino.Model` that are parameters, by their names in torch."""
-    constants = (op for op in model.get_ordered_ops() if op.get_type_name() == "Constant")
-    names = ((op.get_friendly_name(), op) for op in constants)
-    return {n.removeprefix("self.model."): op for n, op in names if n.startswith("self.model.")}
-
-
-def store(model: Any, plan: Plan) -> None:
-    """Store the matrices of an `openvino.Model` as planned, in place; others stay as they are."""
-    constants = weight_constants(model)
-    for name, stored in plan.items():
-        if isinstance(stored, Codebook):
-            _store_codebook(constants[name], stored)
-        elif stored.bits == 16:
-            _store_half(constants[name])
-        elif stored.bits < 16:
-            _store_quantized(constants[name], stored)
 
 
 def _consumers(constants: Iterable[Any]) -> list[str]:
@@ -149,70 +129,6 @@ def quantize_activations(model: Any, names: set[str], calibration: Sequence[Batc
         )
 
 
-def _store_codebook(constant: Any, stored: Codebook) -> None:
-    """Put a lookup in place of a constant that holds few distinct values.
-
-    Raises ValueError if there are more than the plan allows.
-    """
-    import openvino as ov
-    import openvino.opset13 as ops
-
-    codebook, indices = np.unique(constant.data, return_inverse=True)
-    if len(codebook) > stored.clusters:
-        raise ValueError(
-            f"{constant.get_friendly_name()} has {len(codebook)} distinct values, "
-            f"its codebook {stored.clusters}: cluster it first"
-        )
-    types = {1: "u1", 2: "u2", 3: "u3", 4: "u4", 6: "u6", 8: "u8"}
-    kind = getattr(ov.Type, types[int(stored.bits_per_weight)])
-    packed = ops.constant(indices.reshape(constant.shape).astype(np.uint8), dtype=kind)
-    packed.set_friendly_name(constant.get_friendly_name())
-    values = ops.constant(codebook.astype(np.float16))
-    looked_up = ops.gather(values, ops.convert(packed, ov.Type.i32), ops.constant(np.int64(0)))
-    _replace(constant, ops.convert(looked_up, ov.Type.f32))
-
-
-def _store_quantized(constant: Any, stored: Format) -> None:
-    """Put codes, scales and zero points in place of a matrix."""
-    import openvino as ov
-    import openvino.opset13 as ops
-
-    half = ov.Type.f16
-    quantized = quantize(torch.from_numpy(constant.data.copy()), stored)
-    kind = getattr(ov.Type, f"u{stored.bits}")
-    codes = ops.constant(quantized.codes.numpy().astype(np.uint8), dtype=kind)
-    codes.set_friendly_name(constant.get_friendly_name())
-    if quantized.levels is not None:
-        table = ops.constant(quantized.levels.numpy().astype(np.float16))
-        levels = ops.gather(table, ops.convert(codes, ov.Type.i32), ops.constant(np.int64(0)))
-    else:
-        levels = ops.convert(codes, half)
-        if isinstance(quantized.zero, int):
-            zero = ops.constant(np.float16(quantized.zero))
-        else:
-            zero = ops.convert(
-                ops.constant(quantized.zero.numpy().astype(np.uint8), dtype=kind), half
-            )
-        levels = ops.subtract(levels, zero)
-    product = ops.multiply(levels, ops.constant(quantized.scale.numpy()))
-    shape = ops.constant(np.array(constant.shape, dtype=np.int64))
-    _replace(constant, ops.convert(ops.reshape(product, shape, special_zero=False), ov.Type.f32))
-
-
-def _store_half(constant: Any) -> None:
-    import openvino as ov
-    import openvino.opset13 as ops
-
-    half = ops.constant(constant.data.astype(np.float16))
-    half.set_friendly_name(constant.get_friendly_name())
-    _replace(constant, ops.convert(half, ov.Type.f32))
-
-
-def _replace(constant: Any, node: Any) -> None:
-    for target in list(constant.output(0).get_target_inputs()):
-        target.replace_source_output(node.output(0))
-
-
 def build_artifact(
     model_folder: Path,
     max_length: int,
@@ -258,7 +174,9 @@ def build_artifact(
         plan = {name: stored for name, stored in plan.items() if name not in linear}
     if bits < 16 or clusters is not None:  # 16 bits for the whole model are `save_model`'s work.
         store(converted, plan)
+    name_layers(converted)
     ov.save_model(converted, folder / MODEL_FILES[0], compress_to_fp16=bits == 16 and not clusters)
+    clear_padding(folder)
     pack(
         model,
         model_folder,

@@ -118,7 +118,7 @@ def _open_torch(artifact: Path, manifest: Manifest, threads: int, device: str) -
     import torch
     import transformers
 
-    from lmopt.student import load_classifier
+    from lmopt.models import load_classifier
     from lmopt.training import has_bf16, pick_device
 
     transformers.logging.set_verbosity_error()

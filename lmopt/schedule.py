@@ -9,7 +9,8 @@ from collections.abc import Callable
 import torch
 from transformers import PreTrainedModel
 
-from lmopt.training import TrainingSettings, subset
+from lmopt.examples import subset
+from lmopt.training import TrainingSettings
 
 
 def cubic(progress: float) -> float:

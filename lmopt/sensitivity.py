@@ -14,9 +14,9 @@ import torch
 from torch.nn.functional import kl_div
 from transformers import PreTrainedModel
 
+from lmopt.models import load_classifier
 from lmopt.rounding import Format, fake_quantize
 from lmopt.storage import Plan, matrices, plan_storage
-from lmopt.student import load_classifier
 
 VERSION = 1
 KEPT_BITS = 8

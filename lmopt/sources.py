@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmopt.cache import content_hash, file_hash
-from lmopt.config import TaskConfig
+from lmopt.config import TaskConfig, UnlabelledConfig
 
 LOADERS = {
     ".csv": "csv",
@@ -82,6 +82,31 @@ def read_rows(task: TaskConfig) -> tuple[dict[str, Rows], list[str] | None]:
     rows = {name: _read_columns(table, task, name) for name, table in tables.items()}
     feature = next(iter(tables.values())).features[task.label_column]
     return rows, getattr(feature, "names", None)
+
+
+def read_texts(config: UnlabelledConfig) -> list[str]:
+    """Read the texts of all splits of a dataset, of the *.txt of a folder, or of a txt's lines.
+
+    Empty texts are left out. Raises ValueError for an unknown place or a missing column.
+    """
+    location = resolve(config.dataset)
+    path = Path(location)
+    files = [] if (path / "dataset_info.json").exists() else sorted(path.rglob("*.txt"))
+    if path.is_dir() and files:
+        texts = [file.read_text(encoding="utf-8", errors="replace") for file in files]
+    elif path.is_file() and path.suffix == ".txt":
+        texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    else:
+        texts = []
+        for table in _load_tables(location).values():
+            if config.text_column not in table.column_names:
+                there = ", ".join(table.column_names)
+                raise ValueError(
+                    f"no column {config.text_column!r} (task.unlabelled.text_column) in "
+                    f"{config.dataset}: it has {there}"
+                )
+            texts += table[config.text_column]
+    return [text for text in texts if isinstance(text, str) and text.strip()]
 
 
 def _read_class_folders(path: Path) -> Rows:

@@ -1,9 +1,10 @@
-"""The stages of the pipeline: which work each one does, and what its key depends on.
+"""The stages of the pipeline that all trials share: data, tokens, teacher, artifacts, evaluation.
 
-Each function takes the stages before it and returns its own, loaded or built (`lmopt.cache`).
+Each function takes the stages before it and returns its own, loaded or built (`lmopt.cache`); its
+key depends on all that decides its content. What is done to a model is in `lmopt.passes`.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,31 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt import data as datas
-from lmopt import (
-    distill,
-    finetune,
-    measure,
-    onnx_artifact,
-    prune,
-    quantize,
-    sensitivity,
-    structure,
-    student,
-    teacher,
-    torch_artifact,
-    vocabulary,
-)
+from lmopt import measure, models, onnx_artifact, quantize, teacher, torch_artifact, unlabelled
 from lmopt.artifact import read_manifest
 from lmopt.cache import Build, Stage, content_hash, run_stage
 from lmopt.config import Recipe, RuntimeConfig, RuntimeName, TaskConfig, TeacherConfig
 from lmopt.data import Data
+from lmopt.examples import Examples
 from lmopt.measure import Progress
 from lmopt.runtime import Runtime, processor_of, runtime_versions
 from lmopt.sources import fingerprint, resolve
-from lmopt.training import Examples, TrainingSettings, pick_device, predict_logits
+from lmopt.training import pick_device, predict_logits
 
 LOGITS_VERSION = 1
 CALIBRATION_TEXTS = 128
+EXTRA_TEXT = {"unlabelled", "rechunk"}  # A stage of their own: no teacher is trained anew for them.
 RUNTIMES: dict[RuntimeName, Runtime] = {
     "openvino": quantize,
     "onnxruntime": onnx_artifact,
@@ -85,7 +75,7 @@ class Walk:
 
 def data_stage(walk: Walk, task: TaskConfig) -> Data:
     """The task's texts, labels and documents per split."""
-    parameters = task.model_dump(exclude={"dataset", "max_length"})
+    parameters = task.model_dump(exclude={"dataset", "max_length", *EXTRA_TEXT})
     parameters["content"] = fingerprint(resolve(task.dataset))
     stage = walk.stage(
         "data",
@@ -97,10 +87,27 @@ def data_stage(walk: Walk, task: TaskConfig) -> Data:
     return datas.load_data(stage.path)
 
 
+def unlabelled_stage(walk: Walk, task: TaskConfig, data: Data) -> Data | None:
+    """Text for the teacher to label, as the one split "unlabelled"; None if none is asked for."""
+    if task.unlabelled is None and task.rechunk == 0:
+        return None
+    parameters = task.model_dump(include={*EXTRA_TEXT, "chunk_min_words", "seed"})
+    if task.unlabelled is not None:
+        parameters["content"] = fingerprint(resolve(task.unlabelled.dataset))
+    stage = walk.stage(
+        "unlabelled",
+        lambda folder, _: unlabelled.build_unlabelled(task, data, folder),
+        unlabelled.VERSION,
+        parameters,
+        [data.key],
+    )
+    return datas.load_data(stage.path)
+
+
 def tokens_stage(walk: Walk, data: Data, model: str | Path, max_length: int) -> Stage:
     """The texts of every split as `model`'s tokenizer sees them."""
-    tokenizer = student.load_tokenizer(model)
-    student.check_length(model, max_length)
+    tokenizer = models.load_tokenizer(model)
+    models.check_length(model, max_length)
 
     def build(folder: Path, _: Path) -> None:
         texts = {name: split.texts for name, split in data.splits.items()}
@@ -124,7 +131,8 @@ def teacher_stage(walk: Walk, data: Data, tokens: Stage, config: TeacherConfig) 
     """The fine-tuned teacher."""
 
     def build(folder: Path, scratch: Path) -> None:
-        examples = training_examples(data, tokens, None)
+        train = datas.load_tokens(tokens.path / "tokens.npz")["train"]
+        examples = Examples(train, data.splits["train"].labels)
         teacher.build_teacher(
             config, data.label_names, examples, walk.device, folder, scratch, walk.progress
         )
@@ -134,8 +142,10 @@ def teacher_stage(walk: Walk, data: Data, tokens: Stage, config: TeacherConfig) 
     return walk.stage("teacher", build, teacher.VERSION, parameters, [data.key, tokens.key])
 
 
-def logits_stage(walk: Walk, teacher: Stage, artifact: Path, tokens: Stage) -> Stage:
-    """The teacher's logits of the training split, once for all trials.
+def logits_stage(
+    walk: Walk, teacher: Stage, artifact: Path, tokens: Stage, split: str = "train"
+) -> Stage:
+    """The teacher's logits of the training (or "unlabelled") split, once for all trials.
 
     Without a GPU they come from the 16-bit `artifact`: its runtime takes half of torch's time. They
     depend on the artifact wherever they come from, so that all jobs of a sweep find the same ones.
@@ -147,218 +157,21 @@ def logits_stage(walk: Walk, teacher: Stage, artifact: Path, tokens: Stage) -> S
             logits = measure.evaluate(
                 artifact,
                 path,
-                ["train"],
+                [split],
                 threads=walk.threads,
                 device=walk.runtime.device,
                 stage="teacher_logits",
                 progress=walk.progress,
-            )["train"]
+            )[split]
         else:
-            model = student.load_classifier(teacher.path)
-            train = datas.load_tokens(path)["train"]
-            logits = predict_logits(model, train, device=walk.device, progress=walk.progress)
+            model = models.load_classifier(teacher.path)
+            texts = datas.load_tokens(path)[split]
+            logits = predict_logits(model, texts, device=walk.device, progress=walk.progress)
         np.save(folder / "logits.npy", logits)
 
     parameters = {"artifact": read_manifest(artifact).hash} | runtime_versions(walk.runtime.name)
     parents = [teacher.key, tokens.key]
     return walk.stage("teacher_logits", build, LOGITS_VERSION, parameters, parents)
-
-
-def vocabulary_stage(walk: Walk, recipe: Recipe, model: Stage, tokens: Stage, limit: int) -> Stage:
-    """The model and its tokenizer with the tokens of the training texts alone."""
-
-    def build(folder: Path, _: Path) -> None:
-        assert recipe.vocabulary_min_count is not None
-        train = datas.load_tokens(tokens.path / "tokens.npz")["train"]
-        vocabulary.trim_vocabulary(model.path, train, recipe.vocabulary_min_count, folder, limit)
-
-    parameters = {"min_count": recipe.vocabulary_min_count, "max_length": limit}
-    parents = [model.key, tokens.key]
-    return walk.stage("vocabulary", build, vocabulary.VERSION, parameters, parents)
-
-
-def factorize_stage(walk: Walk, recipe: Recipe, model: Stage, tokens: Stage) -> Stage:
-    """The model with its word embeddings as a product of two thin matrices."""
-
-    def build(folder: Path, _: Path) -> None:
-        assert recipe.embedding_rank is not None
-        train = datas.load_tokens(tokens.path / "tokens.npz")["train"]
-        vocabulary.factorize_vocabulary(model.path, train, recipe.embedding_rank, folder)
-
-    parameters = {"rank": recipe.embedding_rank}
-    parents = [model.key, tokens.key]
-    return walk.stage("factorize", build, vocabulary.VERSION, parameters, parents)
-
-
-def student_stage(
-    walk: Walk, data: Data, recipe: Recipe, base: Stage | str, tokens: Stage
-) -> Stage:
-    """The untrained student: a saved classifier, or a checkpoint that gets a new head."""
-    checkpoint = isinstance(base, str)
-    names = data.label_names if checkpoint else None
-    path = resolve(base) if isinstance(base, str) else str(base.path)
-    parameters: dict[str, Any] = {"layers": recipe.layers}
-    shape: dict[str, Any] = {}
-    if recipe.layers == 0:
-        shape = recipe.model_dump(include={"static_width", "static_hidden"})
-    elif recipe.hidden_size is not None:
-        shape = {"hidden_size": recipe.hidden_size}
-    parameters |= shape
-    if checkpoint:
-        parameters |= {"content": fingerprint(path), "labels": names}
-    if checkpoint or recipe.layers == 0:
-        parameters["seed"] = recipe.seed
-    narrower = recipe.hidden_size is not None
-
-    def build(folder: Path, _: Path) -> None:
-        batches = calibration_texts(tokens, Path(path)) if narrower else ()
-        student.build_student(
-            path, names, recipe.layers, recipe.seed, folder, batches=batches, **shape
-        )
-
-    parents = [] if isinstance(base, str) else [base.key]
-    parents += [tokens.key] if narrower else []
-    return walk.stage("student", build, student.VERSION, parameters, parents)
-
-
-def distill_stage(
-    walk: Walk, data: Data, recipe: Recipe, model: Stage, tokens: Stage, logits: Stage
-) -> Stage:
-    """The student trained on the teacher's logits (`alpha` 0: on the labels alone)."""
-    soft = logits if recipe.alpha > 0 else None
-    settings = training_settings(recipe, recipe.epochs, walk.device)
-
-    def build(folder: Path, scratch: Path) -> None:
-        distill.distill(
-            model.path,
-            training_examples(data, tokens, soft),
-            settings,
-            temperature=recipe.temperature,
-            alpha=recipe.alpha,
-            folder=folder,
-            scratch=scratch,
-            progress=walk.progress,
-        )
-
-    parameters = training_parameters(recipe, settings)
-    parents = [model.key, tokens.key, soft.key if soft else ""]
-    return walk.stage("distill", build, distill.VERSION, parameters, parents)
-
-
-def structure_stage(
-    walk: Walk, data: Data, recipe: Recipe, model: Stage, tokens: Stage, logits: Stage
-) -> Stage:
-    """The model with fewer neurons and heads, removed while it trains with the same loss."""
-    soft = logits if recipe.alpha > 0 else None
-    settings = training_settings(recipe, recipe.structure_epochs, walk.device)
-    options: dict[str, Any] = {
-        "ffn_keep": recipe.ffn_keep,
-        "heads_keep": recipe.heads_keep,
-        "criterion": recipe.structure_criterion,
-        "scope": recipe.structure_scope,
-    }
-
-    def build(folder: Path, scratch: Path) -> None:
-        structure.prune_structure(
-            model.path,
-            training_examples(data, tokens, soft),
-            settings,
-            temperature=recipe.temperature,
-            alpha=recipe.alpha,
-            folder=folder,
-            scratch=scratch,
-            progress=walk.progress,
-            **options,
-        )
-
-    parameters = options | training_parameters(recipe, settings)
-    parents = [model.key, tokens.key, soft.key if soft else ""]
-    return walk.stage("structure", build, structure.VERSION, parameters, parents)
-
-
-def prune_stage(
-    walk: Walk, data: Data, recipe: Recipe, model: Stage, tokens: Stage, logits: Stage
-) -> Stage:
-    """The model with the recipe's share of zeros, recovered with the same loss."""
-    soft = logits if recipe.alpha > 0 else None
-    settings = training_settings(recipe, recipe.recovery_epochs, walk.device)
-    options: dict[str, Any] = {
-        "sparsity": recipe.sparsity,
-        "criterion": recipe.sparsity_criterion,
-        "schedule": recipe.sparsity_schedule,
-    }
-
-    def build(folder: Path, scratch: Path) -> None:
-        prune.prune(
-            model.path,
-            training_examples(data, tokens, soft),
-            settings,
-            temperature=recipe.temperature,
-            alpha=recipe.alpha,
-            folder=folder,
-            scratch=scratch,
-            progress=walk.progress,
-            **options,
-        )
-
-    parameters: dict[str, Any] = dict(options)
-    parents = [model.key]
-    if recipe.recovery_epochs > 0 or recipe.sparsity_criterion == "wanda":
-        parameters |= training_parameters(recipe, settings)
-        parents += [tokens.key, soft.key if soft else ""]
-    return walk.stage("prune", build, prune.VERSION, parameters, parents)
-
-
-def storage_of(walk: Walk, recipe: Recipe, model: Stage, tokens: Stage) -> dict[str, Any]:
-    """What `plan_storage` takes: the recipe's storage, and the matrices that need more bits."""
-    storage = recipe.storage()
-    if recipe.mixed_share == 0:
-        return storage
-
-    def build(folder: Path, _: Path) -> None:
-        batches = calibration_texts(tokens, model.path)
-        sensitivity.find_sensitive(model.path, storage, recipe.mixed_share, batches, folder)
-
-    parameters = {"storage": storage, "share": recipe.mixed_share}
-    parents = [model.key, tokens.key]
-    stage = walk.stage("sensitivity", build, sensitivity.VERSION, parameters, parents)
-    return storage | {"sensitive": sensitivity.read_sensitive(stage.path)}
-
-
-def finetune_stage(
-    walk: Walk,
-    data: Data,
-    recipe: Recipe,
-    storage: dict[str, Any],
-    model: Stage,
-    tokens: Stage,
-    logits: Stage,
-) -> Stage:
-    """The model trained with its weights as they will be stored; clustered, if they are shared."""
-    soft = logits if recipe.alpha > 0 else None
-    settings = training_settings(recipe, recipe.finetune_epochs, walk.device)
-    if recipe.finetune_learning_rate is not None:
-        settings = replace(settings, learning_rate=recipe.finetune_learning_rate)
-
-    def build(folder: Path, scratch: Path) -> None:
-        finetune.finetune_stored(
-            model.path,
-            training_examples(data, tokens, soft),
-            settings,
-            storage=storage,
-            temperature=recipe.temperature,
-            alpha=recipe.alpha,
-            folder=folder,
-            scratch=scratch,
-            progress=walk.progress,
-        )
-
-    parameters: dict[str, Any] = {"storage": storage}
-    parents = [model.key]
-    if recipe.finetune_epochs > 0:
-        parameters |= training_parameters(recipe, settings)
-        parents += [tokens.key, soft.key if soft else ""]
-    return walk.stage("finetune", build, finetune.VERSION, parameters, parents)
 
 
 def artifact_stage(
@@ -371,7 +184,8 @@ def artifact_stage(
 ) -> Stage:
     """The artifact of a saved classifier, its matrices stored as the recipe says."""
     name = walk.runtime.name
-    maker, options = RUNTIMES[name], {"bits": recipe.bits}
+    maker = RUNTIMES[name]
+    options: dict[str, Any] = {"bits": recipe.bits}
     if name == "openvino":
         options = storage | recipe.model_dump(include={"activation_bits", "rounding"})
     looks_at_texts = recipe.activation_bits is not None or recipe.rounding != "nearest"
@@ -391,7 +205,7 @@ def calibration_texts(tokens: Stage, model: Path) -> list[quantize.Batch]:
     """Training texts, one a batch, that show the ranges of a model's activations."""
     texts = datas.load_tokens(tokens.path / "tokens.npz")["train"]
     chosen = np.random.default_rng(0).choice(len(texts), min(CALIBRATION_TEXTS, len(texts)), False)
-    pad_id = student.load_config(model).pad_token_id or 0
+    pad_id = models.load_config(model).pad_token_id or 0
     return [datas.pad([texts[i]], pad_id) for i in chosen]
 
 
@@ -420,35 +234,3 @@ def evaluate_stage(walk: Walk, artifact: Path, tokens: Stage) -> dict[str, npt.N
     stage = walk.stage("evaluate", build, measure.VERSION, parameters, [tokens.key])
     with np.load(stage.path / "logits.npz") as arrays:
         return dict(arrays)
-
-
-def training_examples(data: Data, tokens: Stage, logits: Stage | None) -> Examples:
-    """The training split, with the teacher's logits where they are wanted."""
-    return Examples(
-        datas.load_tokens(tokens.path / "tokens.npz")["train"],
-        data.splits["train"].labels,
-        np.load(logits.path / "logits.npy") if logits else None,
-    )
-
-
-def training_settings(recipe: Recipe, epochs: float, device: str) -> TrainingSettings:
-    """A recipe's training, for so many epochs."""
-    return TrainingSettings(
-        epochs=epochs,
-        learning_rate=recipe.static_learning_rate if recipe.layers == 0 else recipe.learning_rate,
-        batch_size=recipe.batch_size,
-        train_examples=recipe.train_examples,
-        freeze_embeddings=recipe.freeze_embeddings,
-        dropout=recipe.dropout,
-        seed=recipe.seed,
-        device=device,
-    )
-
-
-def training_parameters(recipe: Recipe, settings: TrainingSettings) -> dict[str, Any]:
-    """What the key of a training stage depends on; where it ran is not part of it."""
-    parameters = vars(settings) | {"alpha": recipe.alpha}
-    if recipe.alpha > 0:
-        parameters["temperature"] = recipe.temperature
-    del parameters["device"]
-    return parameters

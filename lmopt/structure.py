@@ -6,31 +6,23 @@ matrices; the small model trains on with the same loss.
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel
 
-from lmopt.data import Tokens
 from lmopt.distill import distillation_loss
+from lmopt.examples import Examples, select, subset
 from lmopt.families import Kind, Units, find_units, keep_units
 from lmopt.importance import Gates, magnitudes, score_units
+from lmopt.models import load_classifier, load_tokenizer, save_model
 from lmopt.schedule import cubic, on_schedule, optimizer_steps
 from lmopt.shape import record_units
-from lmopt.student import load_classifier, load_tokenizer, save_model
-from lmopt.training import (
-    Examples,
-    LossFunction,
-    Progress,
-    TrainingSettings,
-    subset,
-    train_classifier,
-)
+from lmopt.training import LossFunction, Progress, TrainingSettings, train_classifier
 
 VERSION = 1
 UPDATES = 8  # How often units are judged anew and masked.
@@ -116,13 +108,7 @@ def narrow(
 
     steps = optimizer_steps(len(examples.labels), settings)
     if steps > 0:
-        count = on_schedule(model, steps, UPDATES, update)
-
-        def after_step() -> None:
-            for each in gates.values():
-                each.collect()
-            count()
-
+        after_step = _after_step(list(gates.values()), on_schedule(model, steps, UPDATES, update))
         train_classifier(
             model,
             examples,
@@ -143,6 +129,17 @@ def narrow(
         for units, kept in zip(each.units, each.remove(), strict=True):
             keep_units(units, kept)
         record_units(model, kind)
+
+
+def _after_step(gates: Sequence[Gates], count: Callable[[], None]) -> Callable[[], None]:
+    """Collect the step's scores, then count it."""
+
+    def after_step() -> None:
+        for each in gates:
+            each.collect()
+        count()
+
+    return after_step
 
 
 def prune_structure(
@@ -210,19 +207,7 @@ def split_examples(examples: Examples, settings: TrainingSettings) -> tuple[Exam
     limit = min(count, settings.train_examples or count)
     chosen = subset(count, limit, settings.seed)
     first = subset(count, round(GRADUAL_SHARE * limit), settings.seed)
-    return select_examples(examples, first), select_examples(examples, np.setdiff1d(chosen, first))
-
-
-def select_examples(examples: Examples, indices: npt.NDArray[np.int64]) -> Examples:
-    """These examples alone."""
-    texts = [examples.tokens[i] for i in indices]
-    offsets = np.cumsum([0, *map(len, texts)])
-    logits = examples.teacher_logits
-    return Examples(
-        Tokens(np.concatenate(texts), offsets),
-        examples.labels[indices],
-        None if logits is None else logits[indices],
-    )
+    return select(examples, first), select(examples, np.setdiff1d(chosen, first))
 
 
 def _part(progress: Progress | None, start: float, end: float) -> Progress | None:

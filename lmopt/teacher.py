@@ -9,8 +9,9 @@ from transformers import PreTrainedModel
 
 from lmopt.config import TeacherConfig
 from lmopt.distill import distillation_loss
-from lmopt.student import load_classifier, load_config, load_tokenizer, save_model
-from lmopt.training import Examples, Progress, TrainingSettings, train_classifier
+from lmopt.examples import Examples
+from lmopt.models import load_classifier, load_config, load_tokenizer, save_model
+from lmopt.training import Progress, TrainingSettings, train_classifier
 
 VERSION = 1
 

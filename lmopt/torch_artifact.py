@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from lmopt.config import Bits
+from lmopt.models import load_classifier
 from lmopt.packing import pack
-from lmopt.student import load_classifier
 
-VERSION = 1
+VERSION = 2
 MODEL_FILES = ("config.json", "model.safetensors")  # The configuration is the model's graph here.
 
 

@@ -7,15 +7,14 @@ to their longest text; bf16 where the processor has it.
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Dataset, Sampler
 from transformers import (
     PreTrainedModel,
     PrinterCallback,
@@ -25,9 +24,10 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from lmopt.data import Tokens, pad
+from lmopt.data import Tokens
+from lmopt.examples import Collator, ExampleDataset, Examples, LengthSampler, pad_id, padded, subset
+from lmopt.features import FeatureLoss
 
 log = logging.getLogger("lmopt")
 
@@ -54,16 +54,9 @@ class TrainingSettings:
     train_examples: int | None = None
     freeze_embeddings: bool = False
     dropout: float | None = None
+    token_dropout: float = 0
     seed: int = 0
     device: str = "auto"
-
-
-class Examples(NamedTuple):
-    """What a classifier is trained on; `teacher_logits` (n, classes) for a soft loss."""
-
-    tokens: Tokens
-    labels: npt.NDArray[np.int64]
-    teacher_logits: npt.NDArray[np.float32] | None = None
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -73,6 +66,11 @@ def has_bf16(device: torch.device) -> bool:
     return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
+def autocast(device: torch.device) -> torch.autocast:
+    """Matrix products in bf16 where the device has it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device))
+
+
 def pick_device(device: str) -> torch.device:
     """`auto` is the GPU where there is one."""
     if device == "auto":
@@ -80,12 +78,6 @@ def pick_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda' asked for, but torch sees no GPU here: use 'auto' or 'cpu'")
     return torch.device(device)
-
-
-def subset(count: int, limit: int | None, seed: int) -> npt.NDArray[np.int64]:
-    """Indices of at most `limit` examples drawn by `seed`; a smaller limit is a subset."""
-    order = np.random.default_rng(seed).permutation(count)
-    return np.sort(order[:limit])
 
 
 def train_classifier(
@@ -98,10 +90,12 @@ def train_classifier(
     stage: str,
     progress: Progress | None = None,
     after_step: Callable[[], None] | None = None,
+    features: FeatureLoss | None = None,
 ) -> None:
     """Train `model` in place; continue from the newest complete checkpoint in `scratch`.
 
-    `after_step` runs after every optimizer step (a pruning mask is held there).
+    `after_step` runs after every optimizer step (a pruning mask is held there); `features` are
+    losses beside `loss_function`, against a teacher that reads each batch too.
     Raises DivergedError as soon as the loss is not finite.
     """
     target = pick_device(settings.device)
@@ -112,6 +106,8 @@ def train_classifier(
             module.requires_grad_(not settings.freeze_embeddings)
         if isinstance(module, torch.nn.Dropout) and settings.dropout is not None:
             module.p = settings.dropout
+    # Factorised ones are more than a table.
+    model.get_input_embeddings().requires_grad_(not settings.freeze_embeddings)
     arguments = TrainingArguments(
         output_dir=str(scratch),
         num_train_epochs=settings.epochs,
@@ -134,11 +130,14 @@ def train_classifier(
     trainer = ClassifierTrainer(
         model=model,
         args=arguments,
-        train_dataset=ExampleDataset(examples, chosen),
+        train_dataset=ExampleDataset(examples, chosen, settings.token_dropout),
         data_collator=Collator(pad_id(model)),
         callbacks=[StepCallback(stage, progress, after_step)],
     )
     trainer.loss_function = loss_function
+    trainer.features = features
+    if features is not None:
+        features.to(target)
     trainer.remove_callback(PrinterCallback)
     checkpoint = newest_checkpoint(scratch)
     if checkpoint is not None:
@@ -148,12 +147,6 @@ def train_classifier(
     model.eval()
 
 
-def pad_id(model: PreTrainedModel) -> int:
-    """The padding token's id; padded places are masked, so any id does where there is none."""
-    pad_token_id = model.config.pad_token_id
-    return 0 if pad_token_id is None else int(pad_token_id)
-
-
 def newest_checkpoint(scratch: Path) -> Path | None:
     """The newest checkpoint that was written to its end."""
     complete = scratch.glob(f"checkpoint-*/{COMPLETE}")
@@ -161,61 +154,11 @@ def newest_checkpoint(scratch: Path) -> Path | None:
     return steps[max(steps)] if steps else None
 
 
-class ExampleDataset(Dataset[dict[str, Any]]):
-    """The chosen examples, one dictionary each."""
-
-    def __init__(self, examples: Examples, indices: npt.NDArray[np.int64]) -> None:
-        self.examples = examples
-        self.indices = indices
-        self.lengths: list[int] = examples.tokens.lengths[indices].tolist()
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, item: int) -> dict[str, Any]:
-        index = self.indices[item]
-        example = {"input_ids": self.examples.tokens[index], "labels": self.examples.labels[index]}
-        if self.examples.teacher_logits is not None:
-            example["teacher_logits"] = self.examples.teacher_logits[index]
-        return example
-
-
-class Collator:
-    """Pads a batch to its longest text."""
-
-    def __init__(self, pad_id: int) -> None:
-        self.pad_id = pad_id
-
-    def __call__(self, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        input_ids, mask = pad([example["input_ids"] for example in batch], self.pad_id)
-        arrays = {"input_ids": input_ids, "attention_mask": mask}
-        for name in batch[0].keys() - {"input_ids"}:
-            arrays[name] = np.stack([example[name] for example in batch])
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-class LengthSampler(Sampler[int]):
-    """Length-grouped order that depends on the seed and the epoch alone, so it can be resumed."""
-
-    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
-        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer at the beginning of each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
-
-
 class ClassifierTrainer(Trainer):  # type: ignore[misc]
     """Trainer with our loss and our resumable order of examples."""
 
     loss_function: LossFunction
+    features: FeatureLoss | None = None
 
     def compute_loss(
         self,
@@ -226,8 +169,12 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
     ) -> Any:
         labels = inputs.pop("labels")
         teacher_logits = inputs.pop("teacher_logits", None)
-        outputs = model(**inputs)
+        wanted = self.features.outputs if self.features is not None else {}
+        outputs = model(**inputs, **wanted)
         loss = self.loss_function(outputs.logits.float(), labels, teacher_logits)
+        if self.features is not None:
+            with autocast(labels.device):
+                loss = loss + self.features(outputs, inputs["input_ids"], inputs["attention_mask"])
         if not torch.isfinite(loss):
             step = self.state.global_step
             raise DivergedError(f"loss is {loss.item()} at step {step}: lower learning_rate")
@@ -292,12 +239,8 @@ def predict_logits(
     logits: npt.NDArray[np.float32] = np.zeros((len(tokens), model.config.num_labels), np.float32)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        input_ids, mask = pad([tokens[i] for i in chosen], pad_id(model))
-        batch = {
-            "input_ids": torch.from_numpy(input_ids).to(target),
-            "attention_mask": torch.from_numpy(mask).to(target),
-        }
-        with torch.autocast(target.type, torch.bfloat16, enabled=has_bf16(target)):
+        batch = padded([tokens[i] for i in chosen], model)
+        with autocast(target):
             logits[chosen] = model(**batch).logits.float().cpu().numpy()
         if progress is not None:
             progress(stage, (start + len(chosen)) / len(order))

@@ -17,7 +17,7 @@ from lmopt.embeddings import (
     trim_positions,
     word_table,
 )
-from lmopt.student import load_classifier, load_tokenizer, save_model
+from lmopt.models import load_classifier, load_tokenizer, save_model
 
 VERSION = 1
 BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -37,7 +37,7 @@ def kept_ids(tokenizer: Any, train_tokens: Tokens, min_count: int) -> Ints:
     kept = set(np.flatnonzero(np.bincount(train_tokens.ids) >= min_count).tolist())
     kept |= {0, 1}  # MPNet takes 1 for the padding, whatever its configuration says.
     kept |= set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    kept |= set(tokenizer("", "")["input_ids"])  # What its post-processor adds.
+    kept |= set(tokenizer.backend_tokenizer.encode("", "").ids)  # What its post-processor adds.
     kept |= {ids[token] for token in _indispensable(tokenizer, model) if token in ids}
     if model["type"] == "BPE":
         kept |= {ids[token] for token in _merged_from(model, {t for t in ids if ids[t] in kept})}
@@ -178,11 +178,11 @@ def trim_vocabulary(
 
 
 def factorize_vocabulary(model_folder: Path, train_tokens: Tokens, rank: int, folder: Path) -> None:
-    """Factorise the word embeddings of a saved classifier and save it into `folder`.
+    """Factorise a saved classifier's word embeddings and save it into `folder`.
 
-    Rows count by the number of times that `train_tokens` have their token, and once more.
+    Each token counts as often as the training text, read by the model's own tokenizer, has it.
     """
     model = load_classifier(model_folder)
     rows = word_table(model).num_embeddings
-    factorize_embeddings(model, rank, 1 + np.bincount(train_tokens.ids, minlength=rows))
+    factorize_embeddings(model, rank, np.bincount(train_tokens.ids, minlength=rows))
     save_model(model, load_tokenizer(model_folder), folder)

@@ -7,38 +7,40 @@ in proportion, the largest stay. What is left is a plain model of the family wit
 Source: Ashkboos et al. (2024), SliceGPT, section 3 (rotation by principal components).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-import numpy.typing as npt
 import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from lmopt.data import Tokens
+from lmopt.examples import padded, subset
 from lmopt.families import Kind, find_units, keep_units
 from lmopt.importance import magnitudes
 from lmopt.shape import ffn_field
 
 KINDS: tuple[Kind, ...] = ("heads", "ffn")
-Batch = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+TEXTS = 512
+BATCH_SIZE = 32
 
 
 @torch.inference_mode()
-def hidden_components(model: PreTrainedModel, batches: Sequence[Batch], width: int) -> torch.Tensor:
+def hidden_components(model: PreTrainedModel, tokens: Tokens, width: int) -> torch.Tensor:
     """The first `width` principal directions (hidden, width) of all layers' hidden states."""
     model.eval()
     moment = torch.zeros(model.config.hidden_size, model.config.hidden_size)
-    for ids, mask in batches:
-        inputs = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-        states = model.base_model(**inputs, output_hidden_states=True).hidden_states
+    chosen = subset(len(tokens), TEXTS, seed=0)
+    for start in range(0, len(chosen), BATCH_SIZE):
+        batch = padded([tokens[i] for i in chosen[start : start + BATCH_SIZE]], model)
+        states = model.base_model(**batch, output_hidden_states=True).hidden_states
         for layer in states:
-            rows = layer[inputs["attention_mask"].bool()]  # (tokens, hidden)
+            rows = layer[batch["attention_mask"].bool()]  # (tokens, hidden)
             moment += rows.T @ rows
     vectors: torch.Tensor = torch.linalg.eigh(moment).eigenvectors  # Ascending.
     return vectors.flip(1)[:, :width].clone()
 
 
-def narrow_width(model: PreTrainedModel, batches: Sequence[Batch], width: int) -> PreTrainedModel:
+def narrow_width(model: PreTrainedModel, tokens: Tokens, width: int) -> PreTrainedModel:
     """A model of the same family with `hidden_size` = `width`, cut out of `model` (which changes).
 
     Raises ValueError for a family without an adapter, and for a width that is no whole number of
@@ -53,7 +55,7 @@ def narrow_width(model: PreTrainedModel, batches: Sequence[Batch], width: int) -
             f"for this model, got {width}"
         )
     _check_family(model)
-    directions = hidden_components(model, batches, width)
+    directions = hidden_components(model, tokens, width)
     model.requires_grad_(False)
     counts: dict[Kind, int] = {}
     for kind in KINDS:

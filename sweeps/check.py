@@ -22,13 +22,18 @@ def check_inputs(sweep: SweepConfig, profile: Profile) -> None:
             text, more threads than cores: one line with the remedy. A hub id can be looked up by
             the prepare job only.
     """
-    from lmopt.data import build_data
+    from lmopt.data import build_data, load_data
     from lmopt.sources import resolve
+    from lmopt.unlabelled import build_unlabelled
 
     check_threads(sweep, profile)
-    if Path(resolve(sweep.task.dataset)).exists():
+    task = sweep.task
+    extra = Path(resolve(task.unlabelled.dataset)) if task.unlabelled is not None else None
+    if Path(resolve(task.dataset)).exists():
         with tempfile.TemporaryDirectory() as folder:
-            build_data(sweep.task, Path(folder))
+            build_data(task, Path(folder))
+            if extra.exists() if extra is not None else task.rechunk > 0:
+                build_unlabelled(task, load_data(Path(folder)), Path(folder))
     for key, model in (("teacher", sweep.teacher.model), ("student", sweep.student.model)):
         place = Path(resolve(model)) if model is not None else None
         if place is not None and place.exists() and not (place / "config.json").is_file():

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sweeps import take_home
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -192,20 +194,88 @@ def doctor(
 @app.command(epilog="Example:  lmopt pareto runs/bbc_minilm --json | jq '.front[0]'")
 def pareto(
     run_dir: RunDir,
+    where: Annotated[
+        str | None,
+        typer.Option(help="The front of these models only: 'bits <= 4 and size_bytes < 5e6'."),
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="Column to sort by, the best first; -COLUMN: last.")
+    ] = None,
     as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the front as CSV.")] = False,
     figure: Annotated[
         Path | None, typer.Option(help="Stem of the figure. Default: RUN/report/pareto_front.")
     ] = None,
 ) -> None:
-    """Print the method table and the front, and draw the figure (PNG and SVG)."""
+    """Print the method table and the front, and draw the figure (PNG, SVG, PDF)."""
     from sweeps.report import pareto_report, print_report
     from sweeps.run import open_run
 
-    report = pareto_report(open_run(run_dir), figure)
-    if as_json:
+    report = pareto_report(open_run(run_dir), figure, where=where, sort=sort)
+    if as_csv:
+        print(report.front.to_csv(index=False), end="")
+    elif as_json:
         _print_json(report.to_json())
     else:
         print_report(report, _console())
+
+
+@app.command(epilog="Example:  lmopt dashboard runs/bbc_minilm --port 8090")
+def dashboard(
+    run_dir: RunDir,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On loopback; 0: any free.")] = 8080,
+    browser: Annotated[bool, typer.Option(help="Open it in the browser of this machine.")] = True,
+) -> None:
+    """Show the study in optuna-dashboard, to be read, until Ctrl-C; follows a running sweep."""
+    from sweeps.dashboard import serve
+    from sweeps.run import open_run
+
+    serve(open_run(run_dir), port, browser=browser)
+
+
+@app.command(epilog="Example:  lmopt report runs/bbc_minilm")
+def report(
+    run_dirs: Annotated[list[Path], typer.Argument(help="Run directories.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder. Default: RUN/report; of several: beside the first run."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one self-contained HTML page with figures; several runs side by side."""
+    from sweeps.report import page_of, print_page, report_folder
+    from sweeps.run import open_run
+
+    runs, console = [open_run(path) for path in run_dirs], _console()
+    with console.status("reading rows") as shown:
+        page = page_of(
+            runs, out or report_folder(runs), lambda name: shown.update(f"running {name}")
+        )
+    if as_json:
+        figures = [str(path) for path in page.figures]
+        _print_json({"page": str(page.path), "figures": figures, "failures": page.failures})
+    else:
+        print_page(page, console)
+    if page.failures:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example:  lmopt compare runs/tpe runs/random")
+def compare(
+    first: Annotated[Path, typer.Argument(help="Run directory.", show_default=False)],
+    second: Annotated[Path, typer.Argument(help="Another one.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two runs of one task: fronts, hypervolumes, whose points the other dominates."""
+    from sweeps.compare import compare as compare_them
+    from sweeps.compare import print_comparison, to_json
+    from sweeps.run import open_run
+
+    found = compare_them(open_run(first), open_run(second))
+    if as_json:
+        _print_json(to_json(found))
+    else:
+        print_comparison(found, _console())
 
 
 @app.command(epilog="Example:  lmopt schema > sweep.schema.json")
@@ -214,6 +284,9 @@ def schema() -> None:
     from sweeps.config import SweepConfig
 
     _print_json(SweepConfig.model_json_schema())
+
+
+take_home.add_commands(app)
 
 
 def _after_submit(run: "Run", wait: bool) -> None:

@@ -20,6 +20,8 @@ from pydantic import (
 
 from lmopt.capability import RUNTIME_BITS, refusal
 from lmopt.config import (
+    COMPRESSION_FIELDS,
+    DISTILL_FIELDS,
     Recipe,
     RuntimeConfig,
     RuntimeName,
@@ -94,6 +96,11 @@ class Resources(_Strict):
     """How wide the sweep runs; what one job asks for is in the cluster profile."""
 
     workers: int = Field(default=2, ge=1, description="Workers at once, at most.")
+    spare_disk_gb: float = Field(
+        default=20.0,
+        ge=0,
+        description="Trained models that no kept artifact needs, at most; the oldest go first.",
+    )
 
 
 # Editors complete the fields of a recipe wherever some of them may be given.
@@ -215,17 +222,23 @@ class SweepConfig(_Strict):
 
 
 def default_reference_points(sweep: SweepConfig) -> dict[str, dict[str, Any]]:
-    """Return the rows of the research's table as far as this sweep searches their method."""
-    untouched = {"base": "teacher", "layers": None, "epochs": 0, "sparsity": 0.0, "bits": 32}
-    points: dict[str, dict[str, Any]] = {"baseline": untouched}
-    distillation: dict[str, Any] = {"sparsity": 0.0, "bits": 32}
+    """Return the teacher as it is and each method alone, as far as this sweep varies them."""
+    nothing = {name: Recipe.model_fields[name].default for name in COMPRESSION_FIELDS}
+    points: dict[str, dict[str, Any]] = {"baseline": nothing}
+    taught = ("base", "epochs", *DISTILL_FIELDS)
+    distillation = {name: value for name, value in nothing.items() if name not in taught}
     if "layers" in sweep.search:
         distillation["layers"] = _middle(sweep.search["layers"])
     points["distillation"] = distillation
-    # The study prunes at one sparsity and quantizes to one width: the usual ones stand for them.
-    points["pruning"] = {**untouched, "sparsity": 0.5, "alpha": 0.0}
+    # One setting of each stands for it: the research's own or the usual one.
+    if sweep.search.keys() & {"ffn_keep", "heads_keep"}:
+        points["pruning"] = {**nothing, "ffn_keep": 0.5, "structure_epochs": 1}
+    else:
+        points["pruning"] = {**nothing, "sparsity": 0.5, "alpha": 0.0}
+    if "clusters" in sweep.search:
+        points["clustering"] = {**nothing, "clusters": 16}
     bits = 8 if 8 in RUNTIME_BITS[sweep.runtime.name] else 16
-    points["quantization"] = {**untouched, "bits": bits}
+    points["quantization"] = {**nothing, "bits": bits}
     return points
 
 

@@ -1,15 +1,16 @@
 """How a run looks in a terminal: tables, status, live progress. Plain text when piped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from analysis.recipes import records
 from analysis.report import format_table
 from sweeps.progress import Progress
 from sweeps.status import Status
@@ -21,12 +22,23 @@ HEADERS = {
     "alpha": "α",
     "sparsity": "spar",
     "bits": "bits",
+    "vocabulary_min_count": "vocab",
+    "embedding_rank": "rank",
+    "ffn_keep": "FFN",
+    "heads_keep": "heads",
+    "embedding_bits": "emb",
+    "number_format": "format",
+    "activation_bits": "act",
+    "learning_rate": "lr",
+    "train_examples": "examples",
     "accuracy, %": "acc, %",
     "drop, points": "drop",
     "speed b1": "b1",
     "speed b32": "b32",
 }
 PARAMETERS = ("layers", "temperature", "alpha", "sparsity", "bits")
+COMPARED = ("size_bytes", "accuracy_test", "accuracy_drop_test", "speedup_b1")
+SPARKS = "▁▂▃▄▅▆▇█"
 STATE_STYLES = {
     "COMPLETE": "green", "RUNNING": "cyan", "WAITING": "dim", "FAIL": "red", "LOST": "yellow",
     "PRUNED": "dim",
@@ -38,40 +50,107 @@ def methods_view(methods: pd.DataFrame) -> Table:
     return _table(format_table(methods), title="Methods, one by one and combined")
 
 
+def front_views(
+    front: pd.DataFrame, *, title: str, rows: int | None = None
+) -> list[RenderableType]:
+    """Return the front as tables, one for each processor type, of at most `rows` lines each."""
+    if "processor" not in front:
+        return [*_cut(front, title, rows)]
+    groups = front.groupby("processor", sort=False, dropna=False)
+    parts = [_cut(group, f"{title}, {name}", rows) for name, group in groups]
+    return [view for part in parts for view in part]
+
+
+def _cut(front: pd.DataFrame, title: str, rows: int | None) -> Iterator[RenderableType]:
+    shown = front if rows is None else front.head(max(rows, 1))
+    yield front_view(shown, title=title)
+    if len(shown) < len(front):
+        yield Text(f"  … and {len(front) - len(shown)} more: lmopt pareto", style="dim")
+
+
+def compared_view(front: pd.DataFrame, *, title: str) -> Table:
+    """Return the front's points with the trial of the other run that each is behind, if one is."""
+    table = front.assign(settings=[_settings(row) for row in records(front)])
+    text = format_table(table[["trial", "method", "settings", *COMPARED]])
+    text["trial"] = text["method"].where(front["method"].notna().to_numpy(), text["trial"])
+    text["accuracy, %"] = text["accuracy, %"].str.split(" ± ").str[0]
+    behind = front["dominated_by"]
+    text["behind"] = ["" if pd.isna(trial) else str(trial) for trial in behind]
+    return _table(text.drop(columns="method"), title=title)
+
+
+def _settings(row: Mapping[str, Any]) -> str:
+    params = [name for name in row if str(name).startswith("param_")]
+    return " ".join(_parameters(row, _ordered(params)))
+
+
 def front_view(front: pd.DataFrame, *, title: str) -> Table:
-    """Return the front's points: a reference point by its name, a trial by its parameters."""
-    text = format_table(front)
-    named = front["method"].notna()
+    """Return the front's points: a reference point by its name, a trial by its parameters.
+
+    Up to five searched parameters are columns, as far as they fit into 80; more are one text.
+    """
+    params = _ordered([str(name) for name in front if str(name).startswith("param_")])
+    text = format_table(front.drop(columns=[*params, "processor"], errors="ignore"))
+    named = front["method"].notna().to_numpy()
     text["trial"] = text["method"].where(named, text["trial"])
     # The difference to the teacher, in pairs, is the surer number: its error is the one to show.
     text["accuracy, %"] = text["accuracy, %"].str.split(" ± ").str[0]
     text = text.drop(columns=["method", "size"])
-    known = [name for name in HEADERS if name in text and name in PARAMETERS]
-    rest = [name for name in text if name not in ("trial", *known)]
-    return _table(text[["trial", *known, *rest]], title=title)
+    if {name.removeprefix("param_") for name in params} <= set(PARAMETERS):
+        settings = format_table(front[params])
+    else:
+        settings = pd.DataFrame({"settings": [_settings(row) for row in records(front)]})
+    numbers = text.drop(columns="trial")
+    return _table(pd.concat([text[["trial"]], settings, numbers], axis=1), title=title)
+
+
+def _ordered(params: Sequence[str]) -> list[str]:
+    """The parameters, those with a short header first, in its order."""
+    order = [f"param_{name}" for name in PARAMETERS]
+    return sorted(params, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def _table(text: pd.DataFrame, *, title: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in text:
-        is_text = name in ("method", "trial")
+        is_text = name in ("method", "trial", "settings")
         header = HEADERS.get(str(name), str(name))
-        table.add_column(header, justify="left" if is_text else "right", overflow="fold")
+        justify: JustifyMethod = "left" if is_text else "right"
+        is_long = name == "settings"  # only it may take several lines
+        table.add_column(header, justify=justify, overflow="fold", no_wrap=not is_long)
     for values in text.itertuples(index=False):
         table.add_row(*(str(value) for value in values))
     return table
 
 
-def status_view(status: Status) -> RenderableType:
-    """Return a whole status: what is done, who works, the front so far."""
+def status_view(status: Status, *, front_rows: int | None = None) -> RenderableType:
+    """Return a whole status: what is done, who works, the front so far (its first rows)."""
     parts: list[RenderableType] = [headline(status), bar(status.done, status.budget)]
     parts += [worker_line(progress) for progress in status.working]
     if status.error:
         parts.append(Text(f"stopped: {status.error}", style="red"))
     if status.front:
-        parts.append(front_view(pd.DataFrame(status.front), title="Front so far (test split)"))
-    parts.append(Text(f"hypervolume {status.hypervolume:.4f} of 1", style="dim"))
+        front = pd.DataFrame(status.front)
+        parts += front_views(front, title="Front so far (test split)", rows=front_rows)
+    parts.append(volume_line(status))
     return Group(*parts)
+
+
+def volume_line(status: Status, width: int = 40) -> Text:
+    """Return the hypervolume with its way there, one mark for an equal share of the trials."""
+    line = Text("hypervolume ")
+    if len(status.hypervolume_history) > 1:
+        line.append(sparkline(status.hypervolume_history, width), style="green").append(" ")
+    return line.append(f"{status.hypervolume:.4f} of 1")
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """Return values as bars of eight heights from the lowest to the highest, at most `width`."""
+    if len(values) > width:  # the last of each share, so that the line ends where the values do
+        values = [values[(index + 1) * len(values) // width - 1] for index in range(width)]
+    low, span = min(values), max(values) - min(values)
+    tops = len(SPARKS) - 1
+    return "".join(SPARKS[round(tops * (v - low) / span) if span else 0] for v in values)
 
 
 def bar(done: int, total: int, width: int = 60) -> Text:
@@ -86,12 +165,14 @@ def headline(status: Status) -> Text:
     for state, count in status.trials.items():
         if count:
             line.append(f"  {count} {state.lower()}", style=STATE_STYLES[state])
-    line.append(f"  {duration(status.seconds_elapsed)} used")
+    line.append(f"\n{duration(status.seconds_elapsed)} used")
     if not status.finished and status.seconds_left is not None:
         line.append(f", about {duration(status.seconds_left)} left")
     line.append(f"  {status.core_hours_allocated:.2f} core-hours", style="dim")
+    if working := len(status.working):
+        line.append(f", {working} worker{'s' if working > 1 else ''}", style="dim")
     if status.busy_share is not None:
-        line.append(f", workers {100 * status.busy_share:.0f} % in trials", style="dim")
+        line.append(f", {100 * status.busy_share:.0f} % of it in trials", style="dim")
     return line
 
 

@@ -8,35 +8,42 @@ from sweeps.config import SweepConfig
 from sweeps.estimate import Estimate, estimate
 from sweeps.launch import worker_jobs
 
-# A job's number is Slurm's to give: these stand for it.
-_AFTER: dict[Kind, tuple[str, Dependency]] = {
-    "worker": ("PREPARE", "afterok"),
-    "finalize": ("WORKERS", "afterany"),
-}
+# A job's title, its kind, and what it waits for; its number is Slurm's to give: names stand for it.
+_JOBS: list[tuple[str, Kind, str, Dependency]] = [
+    ("prepare", "prepare", "", "afterok"),
+    ("worker", "worker", "PREPARE", "afterok"),
+    ("finalize", "finalize", "WORKERS", "afterany"),
+    ("guard", "finalize", "FINALIZE", "afternotok"),
+    ("measure", "measure", "", "afterok"),
+]
 
 
 def render_run(sweep: SweepConfig, profile: Profile, path: Path) -> str:
     """Return the scripts that submitting would hand to the scheduler, and the projected cost."""
-    kinds: list[Kind] = ["prepare", "worker", "finalize"]
-    if profile.measure.model_fields_set:
-        kinds.append("measure")
-    parts = [_script(sweep, profile, path, kind) for kind in kinds]
+    apart = bool(profile.measure.model_fields_set)
+    parts = [
+        f"### {title}\n{_script(sweep, profile, path, title, kind, after, dependency)}"
+        for title, kind, after, dependency in _JOBS
+        if title != "measure" or apart
+    ]
     return "\n".join([*parts, f"### {projection(sweep, profile, estimate(sweep, path.parent))}"])
 
 
-def _script(sweep: SweepConfig, profile: Profile, path: Path, kind: Kind) -> str:
+def _script(
+    sweep: SweepConfig, profile: Profile, path: Path, title: str, kind: Kind, after: str,
+    dependency: Dependency,
+) -> str:  # fmt: skip
     resources = profile.job(kind)
     tasks = 1
     if kind == "worker":
         tasks = worker_jobs(sweep, profile, sweep.study.trials)
         limit = min(resources.array_parallelism, sweep.resources.workers)
         resources = resources.model_copy(update={"array_parallelism": limit})
-    after, dependency = _AFTER.get(kind, ("", "afterok"))
-    text = render(
-        profile, kind, folder=path / "jobs", name=f"lmopt-{path.name}", tasks=tasks,
+    name = f"lmopt-{path.name}" + ("-guard" if title == "guard" else "")
+    return render(
+        profile, kind, folder=path / "jobs", name=name, tasks=tasks,
         after=[after] if after else [], dependency=dependency, resources=resources,
     )  # fmt: skip
-    return f"### {kind}\n{text}"
 
 
 def projection(sweep: SweepConfig, profile: Profile, cost: Estimate) -> str:

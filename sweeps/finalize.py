@@ -15,6 +15,8 @@ from slurm.profile import JobResources
 from slurm.submit import SubmissionError
 from sweeps import reconcile
 from sweeps.front import measures_apart, time_front, untimed, why_not_measured
+from sweeps.job import this_job
+from sweeps.keep import prune_artifacts
 from sweeps.launch import launch, launch_guard, launch_measure, take_back
 from sweeps.patience import submit_patiently
 from sweeps.reconcile import Orphan
@@ -37,8 +39,6 @@ def finalize(run_dir: str, submitted_round: int) -> None:
 
     Raises RuntimeError if work is left that another round would not get done.
     """
-    from sweeps.worker import this_job
-
     run, job = open_run(run_dir), this_job()
     if not _is_mine(run, submitted_round, job):
         log.info("another finalizer was submitted already; it does the rest")
@@ -149,7 +149,7 @@ def _why_fruitless(run: Run, last: Round, ended: Sequence[JobState]) -> str | No
 
 def _launch_next(run: Run, number: int, lost: Sequence[Orphan]) -> None:
     worker = grow(run, lost)
-    left = max(len(lost), trials_left(run, open_study(run)))
+    left = len(lost) + trials_left(run, open_study(run))
 
     def refused(error: SubmissionError) -> None:
         nonlocal worker
@@ -185,3 +185,4 @@ def finish(run: Run, job: Job, *, complete: bool = True) -> None:
         write_report(run)
     if complete:
         write_json(run.path / "finished.json", {"trials": run.trials})
+    prune_artifacts(run)

@@ -19,6 +19,7 @@ from sweeps.status import Status, read_status
 
 LOCAL_INTERVAL_S = 1.0
 SLURM_INTERVAL_S = 10.0  # the scheduler is asked each time
+_AROUND_FRONT_LINES = 14  # of a live status: a view that is taller than the terminal is cut off
 
 
 def follow(run: Run, console: Console, *, until_idle: bool = True) -> Status:
@@ -31,7 +32,7 @@ def follow(run: Run, console: Console, *, until_idle: bool = True) -> Status:
             status = read_status(run)
             print_new_rows(run, console, seen)
             if console.is_terminal:
-                live.update(status_view(status))
+                live.update(status_view(status, front_rows=console.height - _AROUND_FRONT_LINES))
             else:
                 stage = _print_stage(status, console, stage)
             if until_idle and (status.finished or not _alive(status)):

@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +11,7 @@ from analysis.results import read_rows, write_row
 from analysis.selection import candidates, front_rows
 from slurm.jobs import Job, job_states
 from sweeps import reconcile, row
+from sweeps.job import this_job, threads_of
 from sweeps.rounds import Round, write_round
 from sweeps.run import Run, open_run
 
@@ -24,15 +24,13 @@ def untimed(run: Run) -> pd.DataFrame:
     models = candidates(rows)
     if models.empty:
         return models
-    front = front_rows(rows, run.sweep.objectives)
+    front = front_rows(rows, run.sweep.objectives, across_processors=True)
     wanted = pd.concat([front, models[models["kind"].eq("reference")]]).drop_duplicates("trial")
     return wanted[~wanted["timed_alone"].fillna(False).astype(bool)]
 
 
 def measure_front(run_dir: str) -> None:
     """Be the measure job: time the front on the node that the profile chose for it."""
-    from sweeps.worker import this_job
-
     time_front(open_run(run_dir), this_job())
 
 
@@ -48,12 +46,14 @@ def time_front(run: Run, job: Job) -> None:
 def _time(run: Run, wanted: pd.DataFrame, job: Job) -> None:
     from lmopt.environment import processor_name
     from lmopt.pipeline import time_artifact
-    from sweeps.worker import load_prepared, threads_of
+    from sweeps.remake import artifact_of
+    from sweeps.worker import load_prepared
 
     prepared = load_prepared(run, threads_of(job))
     for values in wanted.to_dict("records"):
         log.info("timing trial %d alone", values["trial"])
-        samples, noisy = time_artifact(prepared, Path(values["artifact_path"]), cache=run.cache)
+        artifact = artifact_of(run, prepared, {str(name): v for name, v in values.items()})
+        samples, noisy = time_artifact(prepared, artifact, cache=run.cache)
         overlay: dict[str, Any] = {
             "trial": int(values["trial"]),
             "attempt": int(values["attempt"]),

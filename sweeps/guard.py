@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from slurm.jobs import JobState, job_states
 from sweeps import reconcile
+from sweeps.job import this_job
 from sweeps.launch import launch_finalize, launch_guard, take_back
 from sweeps.patience import submit_patiently
 from sweeps.rounds import Round, launch_lock, rounds, write_round
@@ -24,8 +25,6 @@ def replace_finalizer(run_dir: str, number: int, finalizer: str) -> None:
 
     Raises RuntimeError if it was lost more often than the profile's `retries` allow.
     """
-    from sweeps.worker import this_job
-
     run, me = open_run(run_dir), this_job()
     state = job_states([finalizer], run.jobs)[finalizer]
     log.info("finalizer %s ended as %s", finalizer, state)

@@ -1,19 +1,29 @@
-"""The tables and the figure of a run, for the terminal and for its `report/` folder."""
+"""The tables, the figure and the page of a run, for the terminal and for its `report/` folder."""
 
+import logging
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from analysis.query import matching, sorted_by
 from analysis.report import NOTE, front_table, method_table, to_records
 from analysis.results import load_results
+from analysis.runs import front_parts, processor_note
+from analysis.selection import front_rows
 from sweeps.config import ConfigError
-from sweeps.display import front_view, methods_view
+from sweeps.display import front_views, methods_view
 from sweeps.run import Run, write_json
+
+if TYPE_CHECKING:  # matplotlib comes with it
+    from analysis.page import Page
+
+log = logging.getLogger("lmopt")
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,8 @@ class Report:
     front: pd.DataFrame
     results: Path
     figures: list[Path]
+    title: str = "Pareto front"
+    warning: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for scripts."""
@@ -33,43 +45,146 @@ class Report:
             "results": str(self.results),
             "figures": [str(path) for path in self.figures],
             "note": NOTE,
+            "warning": self.warning,
         }
 
 
-def pareto_report(run: Run, stem: Path | None = None) -> Report:
+def pareto_report(
+    run: Run, stem: Path | None = None, *, where: str | None = None, sort: str | None = None
+) -> Report:
     """Build the tables of a run and draw its figure.
+
+    With `where` the front is that of the models which meet the condition; the methods and the
+    figure are those of all.
+
+    Raises:
+        ConfigError: No trial has finished yet, or no model meets the condition.
+        ValueError: A condition or a column that cannot be read, in one line with the columns.
+    """
+    from analysis.figures import front_figure
+    from analysis.overlay import fronts_figure
+    from analysis.style import save_figure
+
+    rows = finished_rows(run)
+    objectives = run.sweep.objectives
+    among = rows if where is None else matching(rows, where)
+    if among.empty:
+        raise ConfigError(f"no model of {run.path} meets {where!r}; loosen the condition")
+    front = front_table(rows, objectives, among)
+    if sort is not None:
+        front = sorted_by(front, front_rows(among, objectives), sort)
+    stem = stem or run.path / "report" / "pareto_front"
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    compacted = run.path / "results.parquet"
+    parts = front_parts({run.name: rows}, objectives)
+    (only, *others) = parts.values()
+    figure = fronts_figure(parts, objectives) if others else front_figure(only, objectives)
+    return Report(
+        methods=method_table(rows, objectives),
+        front=front,
+        results=compacted if compacted.exists() else run.rows,
+        figures=save_figure(figure, stem),
+        title="Pareto front" if where is None else f"Pareto front of the models where {where}",
+        warning=processor_note({run.name: rows}, objectives),
+    )
+
+
+def finished_rows(run: Run) -> pd.DataFrame:
+    """Return a run's rows.
 
     Raises:
         ConfigError: No trial has finished yet.
     """
-    from analysis.figures import front_figure, save_figure
-
     rows = load_results(run.path)
     if not (rows["state"].eq("COMPLETE") & rows["kind"].ne("linear")).any():
         raise ConfigError(f"{run.path} has no finished trial yet; see 'lmopt status {run.path}'")
-    objectives = run.sweep.objectives
-    stem = stem or run.path / "report" / "pareto_front"
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    figures = save_figure(front_figure(rows, objectives), stem)
-    compacted = run.path / "results.parquet"
-    return Report(
-        methods=method_table(rows, objectives),
-        front=front_table(rows, objectives),
-        results=compacted if compacted.exists() else run.rows,
-        figures=figures,
-    )
+    return rows
 
 
 def write_report(run: Run) -> None:
-    """Write the figure and the tables into the run's `report/` folder."""
+    """Write the tables, the figure and the page into the run's `report/` folder.
+
+    The tables come first: whatever a notebook dies of, the sweep has its result.
+    """
     report = pareto_report(run)
     write_json(run.path / "report" / "tables.json", report.to_json())
+    try:
+        page = page_of([run], run.path / "report")
+    except Exception:  # a report must never fail the sweep that it is of
+        log.exception("no report page; try 'lmopt report %s'; the tables are written", run.path)
+        return
+    for name, reason in page.failures.items():
+        log.warning("notebook %s failed: %s; the rest of the report is written", name, reason)
+
+
+def page_of(
+    runs: Sequence[Run], folder: Path, progress: Callable[[str], None] = lambda _: None
+) -> "Page":
+    """Run the notebooks on one or several runs and write one HTML page into `folder`.
+
+    Raises:
+        ConfigError: No finished trial, or runs with different objectives.
+        ValueError: Runs whose numbers do not compare.
+    """
+    from analysis.page import build_page
+
+    for run in runs:
+        finished_rows(run)
+        if run.sweep.objectives != runs[0].sweep.objectives:
+            raise ConfigError(
+                f"{runs[0].path} and {run.path} have different objectives "
+                f"({', '.join(runs[0].sweep.objectives)}; {', '.join(run.sweep.objectives)}): "
+                "report them one by one"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    return build_page(
+        [run.path for run in runs],
+        folder,
+        runs[0].sweep.objectives,
+        repeats=are_repeats(runs),
+        progress=progress,
+    )
+
+
+def are_repeats(runs: Sequence[Run]) -> bool:
+    """Whether the runs are one sweep with different seeds: their spread is that of luck."""
+    return len(runs) > 1 and len({_without_seeds(run) for run in runs}) == 1
+
+
+def _without_seeds(run: Run) -> str:
+    definition = run.sweep.model_dump(mode="json", exclude={"name", "resources"})
+    definition["study"].pop("seed")
+    definition["study"].pop("storage", None)
+    definition["recipe"].pop("seed", None)
+    return str(definition)
+
+
+def report_folder(runs: Sequence[Run]) -> Path:
+    """Return where a report goes unless told: into the run; of several, beside the first."""
+    if len(runs) == 1:
+        return runs[0].path / "report"
+    return runs[0].path.parent / f"report-{'-'.join(run.name for run in runs)}"
+
+
+def print_page(page: "Page", console: Console) -> None:
+    """Print where a report is, and what is missing from it."""
+    for name, reason in page.failures.items():
+        console.print(Text(f"notebook {name} failed: {reason}", style="red"), soft_wrap=True)
+    console.print(os.path.relpath(page.path), soft_wrap=True)
+    if page.figures:
+        kinds = ", ".join(sorted({path.suffix.removeprefix(".").upper() for path in page.figures}))
+        place = os.path.relpath(page.figures[0].parent)
+        count = len({path.stem for path in page.figures})
+        console.print(f"{place}: {count} figures as {kinds}", soft_wrap=True)
 
 
 def print_report(report: Report, console: Console) -> None:
     """Print the method table, the front and where the files are."""
     console.print(methods_view(report.methods))
-    console.print(front_view(report.front, title="Pareto front"))
+    for view in front_views(report.front, title=report.title):
+        console.print(view)
+    if report.warning:
+        console.print(Text(report.warning, style="yellow"))
     console.print(Text(NOTE, style="dim"))
     for note in report.methods.loc[report.methods["note"].notna()].to_dict("records"):
         console.print(Text(f"{note['method']}: {note['note']}", style="dim"))

@@ -23,7 +23,7 @@ def resume_run(run: Run, trials: int | None) -> tuple[Run, bool]:
             run = set_budget(run, trials)
             (run.path / "space.exhausted").unlink(missing_ok=True)
         lost = heal(run)
-        left = max(len(lost), trials_left(run, open_study(run)))
+        left = len(lost) + trials_left(run, open_study(run))
         if left == 0 and not finish_needed(run, read_rows(run.path)):
             return run, False
         (run.path / "finished.json").unlink(missing_ok=True)

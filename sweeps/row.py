@@ -68,6 +68,8 @@ def measured(prepared: "Prepared", outcome: "Outcome") -> Row:
         "size_ratio": prepared.baseline_size_bytes / outcome.size_bytes,
         "parameters": outcome.parameters,
         "sparsity_measured": outcome.sparsity,
+        "macs": outcome.macs,
+        "transfer_bytes": outcome.transfer_bytes,
         "stages_cached": [name for name, _, cached in outcome.stages if cached],
         "teacher_key": prepared.teacher_key,
         "artifact_hash": outcome.artifact_hash,

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.report import front_table, to_records
 from analysis.results import final_attempts, load_results
-from analysis.volume import hypervolume_of
+from analysis.search import volume_over_cost
 from slurm.accounting import Usage, job_accounting
 from sweeps.progress import Progress, read_progress
 from sweeps.reconcile import LIVE
@@ -30,6 +30,7 @@ class Status:
     working: list[Progress]
     front: list[dict[str, Any]]
     hypervolume: float
+    hypervolume_history: list[float]  # after each attempt that ended
     seconds_elapsed: float
     seconds_left: float | None
     core_hours: float  # of the trials that ended
@@ -57,6 +58,7 @@ def read_status(run: Run) -> Status:
     live = {job for job, state in states.items() if state in LIVE}
     working = [progress for progress in read_progress(run) if progress.job_id in live]
     trials = _trial_states(run, rows, working)
+    history = _volume_history(run, rows)
     finished = (run.path / "finished.json").exists() and not live
     return Status(
         run=str(run.path),
@@ -65,7 +67,8 @@ def read_status(run: Run) -> Status:
         jobs=dict(Counter(states.values())),
         working=working,
         front=to_records(front_table(rows, run.sweep.objectives)),
-        hypervolume=hypervolume_of(rows, run.sweep.objectives),
+        hypervolume=history[-1] if history else 0.0,
+        hypervolume_history=history,
         seconds_elapsed=_elapsed(submitted, rows, finished),
         seconds_left=_left(run, rows, trials, len(working)),
         core_hours=float(rows["core_seconds"].fillna(0).sum()) / 3600,
@@ -86,6 +89,14 @@ def _trial_states(run: Run, rows: pd.DataFrame, working: list[Progress]) -> dict
     known["RUNNING"] = len(running)
     known["WAITING"] = max(0, run.trials - sum(known.values()))
     return known
+
+
+def _volume_history(run: Run, rows: pd.DataFrame) -> list[float]:
+    """Return the hypervolume after each attempt, from the last reference point on."""
+    table = volume_over_cost(rows, run.sweep.objectives)
+    references = table.index[table["kind"].eq("reference")]
+    begin = int(references.max()) if len(references) else 0
+    return [float(value) for value in table["hypervolume"].iloc[begin:]]
 
 
 def _busy_share(

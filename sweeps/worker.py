@@ -1,7 +1,6 @@
 """What the jobs of a sweep do: prepare once, then run trials in every worker."""
 
 import logging
-import sys
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +10,13 @@ from lmopt.config import Recipe
 from lmopt.linear import linear_baseline
 from lmopt.pipeline import Prepared, prepare, run_recipe
 from lmopt.training import DivergedError
-from slurm.jobs import Job, current_job
+from slurm.jobs import Job
 from slurm.profile import JobResources
 from sweeps import claims, row
 from sweeps.attempts import next_attempt
 from sweeps.claims import Claim
+from sweeps.job import this_job, threads_of
+from sweeps.keep import prune_now_and_then, register
 from sweeps.progress import ProgressFile
 from sweeps.reconcile import tell_row
 from sweeps.run import Run, open_run
@@ -30,6 +31,7 @@ def prepare_run(run_dir: str) -> None:
     progress = ProgressFile(run, job.job_id, "prepare")
     try:
         prepared = load_prepared(run, threads_of(job), progress)
+        register(run, prepared)
         write_linear_row(run, prepared)
     finally:
         progress.close()
@@ -54,22 +56,9 @@ def work(run_dir: str, index: int, resources: JobResources) -> None:
             if not run_attempt(run, prepared, claim, job, progress):
                 break  # this job counts as dead: whatever it did from now on would be dropped
             done += 1
+            prune_now_and_then(run)
     finally:
         progress.close()
-
-
-def this_job() -> Job:
-    job = current_job()
-    assert job is not None, "job functions run inside a job"
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s"
-    )
-    return job
-
-
-def threads_of(job: Job) -> int:
-    """Return how many threads a job may use: not every cluster binds a job to its cores."""
-    return max(1, min(len(job.cores), job.cpus))
 
 
 def load_prepared(run: Run, threads: int, progress: ProgressFile | None = None) -> Prepared:

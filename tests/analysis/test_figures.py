@@ -11,8 +11,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from analysis.figures import front_figure, save_figure
+from analysis.figures import front_figure
 from analysis.pareto import front_mask
+from analysis.style import save_figure
 
 MakeRows = Callable[..., pd.DataFrame]
 
@@ -105,16 +106,18 @@ def test_a_collapsed_trial_does_not_squeeze_the_others(
     assert_text_is_apart(figure)
 
 
-def test_files_are_png_and_svg_with_the_title(
+def test_files_are_png_svg_and_pdf_with_the_title(
     make_rows: MakeRows, objectives: dict[str, str], tmp_path: Path
 ) -> None:
     figure = front_figure(make_rows(24), objectives, title="BBC News")
-    png, svg = save_figure(figure, tmp_path / "report" / "front.v1")
-    assert [png.name, svg.name] == ["front.v1.png", "front.v1.svg"]
+    png, svg, pdf = save_figure(figure, tmp_path / "report" / "front.v1")
+    assert [png.name, svg.name, pdf.name] == ["front.v1.png", "front.v1.svg", "front.v1.pdf"]
     assert png.read_bytes().startswith(b"\x89PNG")
     assert "BBC News" in svg.read_text()
     assert "best combination" in svg.read_text()
-    assert len(list((tmp_path / "report").iterdir())) == 2
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert b"/Type3" not in pdf.read_bytes()  # journals refuse such fonts
+    assert len(list((tmp_path / "report").iterdir())) == 3
 
 
 def test_rows_without_uncertainty_or_parameters_are_drawn(

@@ -28,7 +28,7 @@ def main() -> int:
     os.environ["LMOPT_CHAOS_MINUTES"] = str(options.minutes)
     os.environ["LMOPT_CHAOS_SEED"] = str(options.seed)
     test = Path(__file__).with_name("test_chaos.py")
-    return int(pytest.main(["-q", "-s", "--timeout=0", "--no-header", str(test)]))
+    return int(pytest.main(["-q", "-s", "-m", "chaos", "--timeout=0", "--no-header", str(test)]))
 
 
 if __name__ == "__main__":

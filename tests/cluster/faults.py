@@ -47,7 +47,7 @@ def kill_worker(target: Target) -> bool:
 def kill_finalizer(target: Target) -> bool:
     """Kill -9 the finalizer, if it runs."""
     job = finalizer(target.run_dir)
-    return job is not None and _kill(target.run_dir, job)
+    return job is not None and _kill(target.run_dir, job) and _ended(target, {"job_id": job})
 
 
 def cancel_finalizer(target: Target) -> bool:
@@ -55,15 +55,17 @@ def cancel_finalizer(target: Target) -> bool:
     job = finalizer(target.run_dir)
     if job is not None:
         devcluster.call(target.cluster.folder, "scancel", job, check=False)
+        _ended(target, {"job_id": job})
     return job is not None
 
 
 def finalizer(run_dir: Path) -> str | None:
-    """Return the finalizer's job if it runs."""
+    """Return the finalizer's job if it runs and has come to its work."""
     run = open_run(run_dir)
     states = live_jobs(run)
     jobs = [job for part in rounds(run) for job in part.finalize]
-    return next((job for job in jobs if states.get(job) == "RUNNING"), None)
+    begun = [job for job in jobs if (run.jobs / f"{job}.start.json").exists()]
+    return next((job for job in begun if states.get(job) == "RUNNING"), None)
 
 
 def cancel_task(target: Target) -> bool:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from analysis.selection import front_rows
+from analysis.results import read_rows
+from analysis.selection import candidates, front_rows
 from slurm.accounting import job_accounting, sacct_core_hours
 from slurm.scheduler import submission_room
 from sweeps.rounds import rounds
@@ -79,8 +80,11 @@ def check_core_hours(jobs: list[str], run_dir: Path, core_hours: float) -> None:
     used = job_accounting(jobs, run.jobs)
     wait_for(lambda: sacct_core_hours(list(used)) is not None, about=run_dir)
     by_slurm = sacct_core_hours(list(used))
-    # A job starts with Python's start for itself, and with its shell's for Slurm.
-    assert core_hours == pytest.approx(by_slurm, abs=len(used) * 3 / 3600)
+    assert by_slurm is not None
+    # A job starts with Python for itself, with its shell for Slurm, and ends before Python does:
+    # it never knows of more, and of less by seconds (on a starved machine by many).
+    assert core_hours < by_slurm + len(used) / 3600
+    assert core_hours > 0.75 * by_slurm - len(used) * 4 / 3600
 
 
 def test_one_sweep_survives_what_a_cluster_does(cluster: Cluster, workspace: Workspace) -> None:
@@ -94,21 +98,22 @@ def test_one_sweep_survives_what_a_cluster_does(cluster: Cluster, workspace: Wor
         faults.kill_worker,
         faults.tear_journal,
         faults.cancel_task,
-        faults.lose_node,
         faults.run_out_of_memory,
+        faults.lose_node,  # its old process goes on for a while, and seems to be in training
         faults.restart_controller,
     ):
         wait_for(lambda: training(run_dir), about=run_dir)
         assert fault(target) or fault is faults.run_out_of_memory, fault
-    for fault in (faults.kill_finalizer, faults.cancel_finalizer):
-        wait_for(lambda: faults.finalizer(run_dir), 600, about=run_dir)
-        assert fault(target)
+    run = open_run(run_dir)
+    wait_for(lambda: len(candidates(read_rows(run_dir))) == TRIALS, 600, about=run_dir)
+    for fault in (faults.kill_finalizer, faults.cancel_finalizer):  # as it times the front
+        wait_for(lambda fault=fault: fault(target), 600, about=run_dir)
     wait_for((run_dir / "finished.json").exists, 600, about=run_dir)
     rows = check_whole(run_dir, cluster)
     lost = {"timeout", "preempted", "lost", "cancelled", "node fail"}
     lost |= {"out of memory"} if cluster.config.cgroups else set()
     assert lost <= set(causes(rows))
-    submitted = rounds(open_run(run_dir))
+    submitted = rounds(run)
     assert any(part.grown["time_min"] == 20 for part in submitted[1:])
     if cluster.config.cgroups:
         assert any(part.grown["mem_gb"] == 3 for part in submitted[1:])

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from lmopt.cache import RECORD, run_stage
+from lmopt import cache
+from lmopt.cache import RECORD, hold, last_used, remove_stage, run_stage
 
 # A builder in a process of its own: appends to a log, counts to 20 through its scratch folder.
 WORKER = """
@@ -62,7 +63,7 @@ def test_a_killed_builder_is_followed_by_one_that_resumes(tmp_path: Path) -> Non
     assert waiting.communicate(timeout=60)[0].strip() == "False"
     (result,) = counter.glob("*/result")
     assert int(result.read_text().split()[1]) >= 3
-    assert sorted(p.suffix for p in counter.iterdir()) == ["", ".lock"]
+    assert sorted(p.suffix for p in counter.iterdir()) == ["", ".lock", ".used"]
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
@@ -103,3 +104,81 @@ def test_the_key_depends_on_everything_that_is_named(tmp_path: Path) -> None:
     assert key not in keys
     record = json.loads((tmp_path / "s" / key / RECORD).read_text())
     assert (record["parameters"], record["parents"]) == ({"a": 1, "b": 2}, ["x"])
+
+
+# A reader in a process of its own: loads the stage, says so, reads it when it is told to.
+READER = """
+import sys
+from pathlib import Path
+from lmopt.cache import run_stage
+stage = run_stage(Path(sys.argv[1]), "s", lambda f, s: None, version=1, parameters={})
+print(stage.cached, flush=True)
+sys.stdin.readline()
+print((stage.path / "result").read_text())
+"""
+
+
+def make_stage(folder: Path, **parameters: int) -> Path:
+    def build(inside: Path, scratch: Path) -> None:
+        (inside / "result").write_text("whole")
+
+    return run_stage(folder, "s", build, version=1, parameters=parameters).path
+
+
+def test_a_stage_in_use_is_not_removed_and_one_out_of_use_is(tmp_path: Path) -> None:
+    path = make_stage(tmp_path)
+    command = [sys.executable, "-c", READER, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as reader:
+        assert reader.stdin is not None and reader.stdout is not None
+        assert reader.stdout.readline() == "True\n"
+        assert not remove_stage(path) and path.exists()
+        assert reader.communicate("go on\n", timeout=60)[0] == "whole\n"
+    assert remove_stage(path) and not path.exists() and not hold(path)
+    assert not list(path.parent.glob("*.gone"))
+    assert make_stage(tmp_path) == path and (path / "result").exists()  # Built again.
+    assert remove_stage(path) and remove_stage(path)  # Removing is safe to repeat.
+
+
+def test_a_killed_reader_holds_nothing(tmp_path: Path) -> None:
+    path = make_stage(tmp_path)
+    command = [sys.executable, "-c", READER, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as reader:
+        assert reader.stdout is not None and reader.stdout.readline() == "True\n"
+        assert not remove_stage(path)
+        reader.kill()
+    assert remove_stage(path)
+
+
+def test_a_long_worker_holds_its_newest_stages_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "MAX_HELD", 2)
+    paths = [make_stage(tmp_path, number=number) for number in range(4)]
+    assert list(cache._held) == paths[2:]
+    hold(paths[2])
+    make_stage(tmp_path, number=9)
+    assert paths[2] in cache._held and paths[3] not in cache._held
+
+
+def test_a_stage_knows_when_it_was_last_asked_for(tmp_path: Path) -> None:
+    path = make_stage(tmp_path)
+    os.utime(f"{path}.used", (5, 5))
+    assert last_used(path) == 5
+    hold(path)
+    assert last_used(path) > 5
+
+
+def test_a_cache_that_cannot_be_written_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_stage(tmp_path)
+
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(cache.os, "open", refuse)
+    assert make_stage(tmp_path) == path

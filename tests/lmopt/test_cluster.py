@@ -9,10 +9,11 @@ from torch import nn
 from lmopt.artifact import read_manifest
 from lmopt.cluster import clustered, codebook_of, nearest, share
 from lmopt.data import pad
-from lmopt.quantize import build_artifact, store
+from lmopt.models import load_classifier, load_tokenizer, save_model
+from lmopt.quantize import build_artifact
 from lmopt.runtime import open_session
 from lmopt.storage import Codebook, plan_storage
-from lmopt.student import load_classifier, load_tokenizer, save_model
+from lmopt.weights import store
 
 
 @pytest.mark.parametrize("clusters", [2, 4, 16, 200])

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import ClassLabel, Dataset, Features, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,8 +22,8 @@ from lmopt.data import (
     split_documents,
     tokenize,
 )
+from lmopt.models import load_tokenizer
 from lmopt.sources import Rows
-from lmopt.student import load_tokenizer
 
 SENTENCES = st.lists(
     st.lists(st.sampled_from(["cat", "dog", "пёс", "3.5", "U.S"]), min_size=1, max_size=9).map(
@@ -145,6 +146,15 @@ def test_bad_rows_are_one_line_with_a_remedy(tmp_path: Path, rows: str, message:
     with pytest.raises(ValueError, match=message) as error:
         build_data(TaskConfig(dataset=str(tmp_path / "bad.csv")), tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_a_class_that_is_named_but_has_no_text_does_not_count(tmp_path: Path) -> None:
+    label = ClassLabel(names=["no", "yes"])
+    rows = {"text": [f"word{i}" for i in range(9)], "label": [1] * 9}
+    table = Dataset.from_dict(rows, Features({"text": Value("string"), "label": label}))
+    table.save_to_disk(tmp_path / "saved")
+    with pytest.raises(ValueError, match=r"has one class \('yes'\): at least 2 are needed"):
+        build_data(TaskConfig(dataset=str(tmp_path / "saved")), tmp_path)
 
 
 def test_tokens_survive_saving_and_padding(teacher_folder: Path, tmp_path: Path) -> None:

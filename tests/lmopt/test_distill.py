@@ -56,3 +56,27 @@ def test_alpha_mixes_soft_and_hard(logits: tuple[torch.Tensor, torch.Tensor]) ->
     assert distillation_loss(2.0, 0.0)(student, labels, None).item() == pytest.approx(hard.item())
     with pytest.raises(ValueError, match="needs the teacher's logits"):
         distillation_loss(2.0, 0.3)(student, labels, None)
+
+
+def test_gradient_at_high_temperature(logits: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Hinton et al., equation 4: (student - teacher) / classes of centred logits, by batch size."""
+    student, teacher = logits[0].requires_grad_(), logits[1]
+    kd_loss(student, teacher, temperature=1e4).backward()
+    centred = [z.detach() - z.detach().mean(1, keepdim=True) for z in (student, teacher)]
+    expected = (centred[0] - centred[1]) / (5 * 6)
+    torch.testing.assert_close(student.grad, expected, rtol=1e-2, atol=1e-4)
+
+
+def test_texts_without_a_label_have_the_soft_loss_only(
+    logits: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    student, teacher = logits
+    loss = distillation_loss(2.0, 0.3)
+    labels = torch.tensor([0, 1, -1, 3, -1, 0])
+    known = labels >= 0
+    hard = cross_entropy(student[known], labels[known], reduction="sum") / 6
+    expected = 0.3 * kd_loss(student, teacher, 2.0) + 0.7 * hard
+    assert loss(student, labels, teacher).item() == pytest.approx(expected.item())
+    none = torch.full((6,), -1)
+    soft = 0.3 * kd_loss(student, teacher, 2.0)
+    assert loss(student, none, teacher).item() == pytest.approx(soft.item())

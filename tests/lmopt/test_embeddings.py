@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from lmopt.embeddings import factorize_embeddings, trim_embeddings, word_table
-from lmopt.student import load_classifier
+from lmopt.models import load_classifier
 
 NARROW = {
     "hidden_size": 16,
@@ -40,10 +40,10 @@ FAMILIES = {
 IDS = torch.randint(4, 90, (3, 12), generator=torch.Generator().manual_seed(0))
 
 
-def random_classifier(family: str, pad_token_id: int = 1) -> PreTrainedModel:
+def random_classifier(family: str, pad_token_id: int = 1, **changes: int) -> PreTrainedModel:
     torch.manual_seed(0)
     kind, sizes = FAMILIES[family]
-    config = kind(**sizes, vocab_size=90, num_labels=3, pad_token_id=pad_token_id)
+    config = kind(**sizes | changes, vocab_size=90, num_labels=3, pad_token_id=pad_token_id)
     model = AutoModelForSequenceClassification.from_config(config).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -104,6 +104,32 @@ def test_counts_weigh_the_rows() -> None:
     left_out = np.linalg.svd(np.sqrt(counts)[:, None] * matrix, compute_uv=False)[4:]
     assert errors[0] == pytest.approx((left_out**2).sum(), rel=1e-4)
     assert errors[0] < errors[1]
+
+
+def round_rows(matrix: np.ndarray, steps: int) -> np.ndarray:
+    """Each row rounded to so many equal steps between its smallest and its largest value."""
+    low, high = matrix.min(1, keepdims=True), matrix.max(1, keepdims=True)
+    width = (high - low) / steps
+    return low + np.round((matrix - low) / width) * width
+
+
+@pytest.mark.parametrize("bits", [4, 3, 2])
+def test_the_first_factor_can_be_rounded(bits: int) -> None:
+    """A strong direction, as real words have it, would set the step of a row of the plain SVD."""
+    model = random_classifier("bert", hidden_size=80)
+    with torch.no_grad():
+        word_table(model).weight[:, 0] *= 20
+    matrix = word_table(model).weight.detach().numpy().copy()
+    factorize_embeddings(model, 64)
+    first, second = (factor.weight.detach().numpy() for factor in model.get_input_embeddings())
+    u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+    plain_first = u[:, :64] * s[:64]
+    product = plain_first @ vt[:64]
+    np.testing.assert_allclose(first @ second.T, product, atol=1e-4)
+    steps = 2**bits - 1
+    plain = ((round_rows(plain_first, steps) @ vt[:64] - product) ** 2).sum()
+    rotated = ((round_rows(first, steps) @ second.T - product) ** 2).sum()
+    assert rotated < 0.8 * plain
 
 
 def test_ranks_that_do_not_fit_say_so() -> None:

@@ -8,13 +8,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from lmopt.data import Tokens, pad, tokenize
+from lmopt.examples import Examples
 from lmopt.finetune import finetune_stored, quantized
+from lmopt.models import load_classifier, load_tokenizer
 from lmopt.quantize import build_artifact
 from lmopt.rounding import Format, fake_quantize
 from lmopt.runtime import open_session
 from lmopt.storage import plan_storage
-from lmopt.student import load_classifier, load_tokenizer
-from lmopt.training import Examples, TrainingSettings, predict_logits
+from lmopt.training import TrainingSettings, predict_logits
 
 
 def test_forward_passes_see_stored_weights_and_training_moves_those_underneath() -> None:

@@ -9,9 +9,9 @@ import pytest
 from lmopt import measure
 from lmopt.data import Tokens, save_tokens, tokenize
 from lmopt.measure import Timed, evaluate, latency_samples, noise, time_in_turn
+from lmopt.models import load_tokenizer
 from lmopt.quantize import build_artifact
 from lmopt.runtime import open_session
-from lmopt.student import load_tokenizer
 
 
 @pytest.fixture(scope="module")

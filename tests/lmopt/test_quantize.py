@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,13 @@ import torch
 from lmopt.artifact import folder_bytes, hash_files, read_manifest
 from lmopt.config import BITS, Bits
 from lmopt.data import Tokens, pad, tokenize
-from lmopt.quantize import build_artifact, store
+from lmopt.models import load_classifier, load_tokenizer
+from lmopt.quantize import build_artifact
 from lmopt.rounding import Format
 from lmopt.runtime import open_session
-from lmopt.student import build_student, load_classifier, load_tokenizer
+from lmopt.student import build_student
 from lmopt.training import predict_logits
+from lmopt.weights import store
 
 NAMES = ["деньги", "наука", "спорт"]
 # Largest error allowed of an artifact's logits, relative to their spread over texts. 32: rounding
@@ -177,3 +181,17 @@ def test_torch_in_the_parent_and_the_runtime_agree_on_order(
     by_torch = predict_logits(load_classifier(narrow), tokens, device="cpu", batch_size=7)
     by_runtime = predict(open_session(artifacts[32], 1), tokens, 0, lambda fraction: None)
     assert (by_torch.argmax(1) == by_runtime.argmax(1)).mean() >= 0.95
+
+
+def test_equal_weights_give_equal_files_whatever_was_converted_before(
+    narrow: Path, artifacts: dict[Bits, Path], tmp_path: Path
+) -> None:
+    """A hash or a size that counts the conversions of a process could never be reproduced."""
+    code = (
+        "import sys; from pathlib import Path; from lmopt.quantize import build_artifact; "
+        "model, folder = map(Path, sys.argv[1:]); folder.mkdir(); "
+        "build_artifact(model, 32, folder, bits=4)"
+    )
+    fresh = tmp_path / "fresh"
+    subprocess.run([sys.executable, "-c", code, str(narrow), str(fresh)], check=True)
+    assert read_manifest(fresh) == read_manifest(artifacts[4])

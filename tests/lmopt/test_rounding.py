@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from lmopt.quantize import store
 from lmopt.rounding import Format, fake_quantize, straight_through
+from lmopt.weights import store
 
 FORMATS = [
     Format(16),

@@ -29,9 +29,9 @@ from lmopt.capability import RUNTIME_BITS, refusal
 from lmopt.config import Recipe, RuntimeConfig, RuntimeName
 from lmopt.data import load_tokens, pad, save_tokens, tokenize
 from lmopt.measure import Timed, evaluate, time_in_turn
+from lmopt.models import load_classifier, load_tokenizer
 from lmopt.runtime import PACKAGES, Ints, open_session, runtime_versions
 from lmopt.stages import RUNTIMES
-from lmopt.student import load_classifier, load_tokenizer
 from lmopt.training import has_bf16
 
 LENGTH = 64

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from lmopt.data import pad
+from lmopt.models import load_classifier
 from lmopt.rounding import Format
 from lmopt.sensitivity import divergences, find_sensitive, most_sensitive, read_sensitive
 from lmopt.storage import matrices, plan_storage
-from lmopt.student import load_classifier
 
 
 def batches() -> list[tuple[np.ndarray, np.ndarray]]:  # type: ignore[type-arg]

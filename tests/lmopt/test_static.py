@@ -4,10 +4,11 @@ import numpy as np
 import torch
 
 from lmopt.data import pad
+from lmopt.models import load_classifier, load_tokenizer
 from lmopt.quantize import build_artifact
 from lmopt.runtime import open_session
 from lmopt.static import StaticClassifier, make_static, principal_components
-from lmopt.student import build_student, load_classifier, load_tokenizer
+from lmopt.student import build_student
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:

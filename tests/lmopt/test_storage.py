@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from lmopt.models import load_classifier
 from lmopt.rounding import Format
 from lmopt.storage import Codebook, group_size, plan_storage, planned_bytes
-from lmopt.student import load_classifier
 
 
 def test_group_sizes_divide_every_width() -> None:

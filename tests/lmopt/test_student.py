@@ -15,31 +15,8 @@ from transformers import (
     RobertaConfig,
 )
 
-from lmopt.student import (
-    build_student,
-    check_length,
-    drop_layers,
-    encoder_layers,
-    kept_layers,
-    load_classifier,
-    load_tokenizer,
-)
-
-
-def test_kept_layers_are_evenly_spaced_and_end_with_the_last() -> None:
-    assert kept_layers(6, 2) == [2, 5]
-    assert kept_layers(6, 3) == [1, 3, 5]
-    assert kept_layers(12, 1) == [11]
-    for count in range(1, 13):
-        for keep in range(1, count + 1):
-            indices = kept_layers(count, keep)
-            assert len(set(indices)) == keep
-            assert indices[-1] == count - 1
-            gaps = [b - a for a, b in zip([-1, *indices], indices, strict=False)]
-            assert max(gaps) - min(gaps) <= 1
-    with pytest.raises(ValueError, match=r"layers must be in \[1, 6\] for this model, got 7"):
-        kept_layers(6, 7)
-
+from lmopt.models import check_length, encoder_layers, load_classifier, load_tokenizer
+from lmopt.student import build_student, drop_layers
 
 NARROW: dict[str, Any] = {
     "hidden_size": 16,
@@ -65,7 +42,7 @@ def test_dropped_layers_act_as_identities_and_the_model_reloads(
     full = AutoModelForSequenceClassification.from_config(FAMILIES[family]).eval()
     full.save_pretrained(tmp_path / "full")
     dropped = load_classifier(tmp_path / "full")
-    drop_layers(dropped, 2)
+    drop_layers(dropped, [1, 3])
     dropped.save_pretrained(tmp_path / "dropped")
     reloaded = load_classifier(tmp_path / "dropped").eval()
     assert len(encoder_layers(reloaded)) == 2
@@ -95,7 +72,7 @@ def test_albert_runs_its_one_layer_less_often(tmp_path: Path) -> None:
     full = AutoModelForSequenceClassification.from_config(config).eval()
     full.save_pretrained(tmp_path / "full")
     dropped = load_classifier(tmp_path / "full")
-    drop_layers(dropped, 2)
+    drop_layers(dropped, [0, 1])
     dropped.save_pretrained(tmp_path / "dropped")
     reloaded = load_classifier(tmp_path / "dropped").eval()
     ids = torch.randint(2, 50, (3, 12), generator=torch.Generator().manual_seed(0))
@@ -109,7 +86,7 @@ def test_albert_runs_its_one_layer_less_often(tmp_path: Path) -> None:
         AlbertConfig(**SMALL, **NARROW, embedding_size=8, num_hidden_groups=2)
     )
     with pytest.raises(ValueError, match="share 2 groups of weights cannot be dropped"):
-        drop_layers(several, 2)
+        drop_layers(several, [0, 1])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -142,7 +119,7 @@ def test_a_model_without_a_stack_of_layers_is_refused(classifier_folder: Path) -
     model = load_classifier(classifier_folder)
     model.config.num_hidden_layers = 99
     with pytest.raises(ValueError, match="no stack of 99 encoder layers in this bert model"):
-        drop_layers(model, 1)
+        drop_layers(model, [0])
 
 
 def test_a_checkpoint_gets_a_new_head_drawn_by_seed(student_folder: Path, tmp_path: Path) -> None:

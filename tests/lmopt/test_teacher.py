@@ -8,9 +8,9 @@ import torch
 
 from lmopt.config import TeacherConfig
 from lmopt.data import tokenize
-from lmopt.student import load_classifier, load_tokenizer
+from lmopt.examples import Examples
+from lmopt.models import load_classifier, load_tokenizer
 from lmopt.teacher import build_teacher, is_finetuned, label_order
-from lmopt.training import Examples
 
 NAMES = ["деньги", "наука", "спорт"]
 

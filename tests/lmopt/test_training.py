@@ -15,16 +15,15 @@ import torch
 from lmopt import training
 from lmopt.data import Tokens, tokenize
 from lmopt.distill import distillation_loss
-from lmopt.student import load_classifier, load_tokenizer
+from lmopt.embeddings import factorize_embeddings
+from lmopt.examples import Examples, LengthSampler, subset
+from lmopt.models import load_classifier, load_tokenizer
 from lmopt.training import (
     COMPLETE,
     DivergedError,
-    Examples,
-    LengthSampler,
     TrainingSettings,
     newest_checkpoint,
     predict_logits,
-    subset,
     train_classifier,
 )
 
@@ -79,6 +78,16 @@ def test_frozen_embeddings_and_dropout(
     assert torch.equal(frozen.get_input_embeddings().weight, before)
     free = train(classifier_folder, examples, tmp_path, epochs=1)
     assert not torch.equal(free.get_input_embeddings().weight, before)
+    model = load_classifier(classifier_folder)
+    factorize_embeddings(model, 8)
+    model.save_pretrained(tmp_path / "factorised")
+    frozen = train(tmp_path / "factorised", examples, tmp_path, freeze_embeddings=True, epochs=1)
+    for after, before in zip(
+        frozen.get_input_embeddings().parameters(),
+        model.get_input_embeddings().parameters(),
+        strict=True,
+    ):
+        assert torch.equal(after, before)
 
 
 def test_a_loss_that_is_not_finite_stops_at_once(
@@ -124,7 +133,7 @@ from pathlib import Path
 from lmopt.environment import configure_libraries
 configure_libraries(1)
 from lmopt import training
-from lmopt.student import load_classifier
+from lmopt.models import load_classifier
 from lmopt.distill import distillation_loss
 folder, scratch, pickled = map(Path, sys.argv[1:])
 examples, settings = pickle.loads(pickled.read_bytes())

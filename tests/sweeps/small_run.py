@@ -34,6 +34,33 @@ DEFINITION: dict[str, Any] = {
 }
 
 
+def tiny_definition(csv_file: Path, teacher: Path, student: Path) -> dict[str, Any]:
+    """A sweep that really runs, in a minute: tiny models of two kinds on a tiny Russian task."""
+    return {
+        "name": "tiny",
+        "task": {
+            "dataset": str(csv_file),
+            "text_column": "body",
+            "label_column": "topic",
+            "group_column": "document",
+            "max_length": 32,
+        },
+        "teacher": {"model": str(teacher), "epochs": 8, "learning_rate": 2e-3, "batch_size": 16},
+        "student": {"model": str(student)},
+        "recipe": {"epochs": 6, "learning_rate": 3e-3, "batch_size": 16},
+        "search": {"layers": [1, 2], "bits": [32, 4]},
+        "reference_points": {
+            "baseline": {"base": "teacher", "epochs": 0},
+            "quantization": {"base": "teacher", "epochs": 0, "bits": 8},
+        },
+        # Without speed, so that the front is the same on every machine and at every hour.
+        "objectives": {"accuracy_validation": "maximize", "size_bytes": "minimize"},
+        "runtime": {"rounds_b1": 5, "rounds_b32": 3},
+        "study": {"trials": 6, "sampler": "random", "seed": 1},
+        "resources": {"workers": 1},
+    }
+
+
 def make_job(run: Run, job_id: str | None = None, *, pid: int | None = None) -> Job:
     """Leave the start record of a job that runs in this process (or in `pid`)."""
     process = psutil.Process(pid or os.getpid())

@@ -14,17 +14,9 @@ import yaml
 from sweeps.run import Run
 
 COMMANDS = [
-    "check",
-    "submit",
-    "resume",
-    "status",
-    "cancel",
-    "logs",
-    "rebuild",
-    "doctor",
-    "pareto",
-    "schema",
-]
+    "check", "submit", "resume", "status", "cancel", "logs", "rebuild", "doctor", "pareto",
+    "report", "compare", "dashboard", "export", "reproduce", "disk", "schema",
+]  # fmt: skip
 ENVIRONMENT = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
 
 
@@ -63,7 +55,8 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
 
 
 def test_a_login_node_never_loads_torch() -> None:
-    modules = "status, resume, launch, logs, check, report"
+    """Nor do a guard, or a finalizer that only submits the next round."""
+    modules = "status, resume, launch, logs, check, report, doctor, guard, finalize"
     code = f"import sys; from sweeps import {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
@@ -160,8 +153,8 @@ def test_status_of_a_fresh_run(run: Run) -> None:
 def test_dry_run_prints_the_scripts_and_leaves_nothing(sweep_file: Path, tmp_path: Path) -> None:
     done = lmopt("submit", sweep_file, "--on", "cpu_cluster", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    names = re.findall(r"#SBATCH --job-name=lmopt-small-(\w+)", done.stdout)
-    assert names == ["prepare", "worker", "finalize", "measure"]
+    names = re.findall(r"#SBATCH --job-name=lmopt-small-([\w-]+)", done.stdout)
+    assert names == ["prepare", "worker", "finalize", "guard-finalize", "measure"]
     assert "#SBATCH --constraint=icelake" in done.stdout
     cost = done.stdout.splitlines()[-1]
     assert cost.startswith("### projected cost: about ")

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import sweeps.configs
+from lmopt.config import Recipe
 from sweeps.config import ConfigError, SweepConfig, load_sweep, parse_sweep
 
 CONFIGS = Path(sweeps.configs.__file__).parent
@@ -132,3 +133,17 @@ def test_a_frozen_definition_reads_back_the_same(definition: dict[str, Any]) -> 
     sweep = parse_sweep(definition, source="x")
     again = parse_sweep(sweep.model_dump(mode="json", exclude_unset=True), source="x")
     assert again == sweep
+
+
+def test_what_every_trial_has_does_not_leak_into_the_methods_alone(
+    definition: dict[str, Any],
+) -> None:
+    definition["recipe"] |= {"vocabulary_min_count": 1, "hidden_size": 32, "finetune_epochs": 1}
+    definition["search"] |= {"ffn_keep": [1.0, 0.5], "clusters": [None, 4]}
+    points = parse_sweep(definition, source="x").references()
+    assert points["baseline"].key() == Recipe().key()
+    assert points["quantization"].key() == Recipe(bits=8).key()
+    assert points["clustering"].key() == Recipe(clusters=16).key()
+    assert points["pruning"].ffn_keep == 0.5 and points["pruning"].sparsity == 0
+    for point in points.values():
+        assert point.vocabulary_min_count is None and point.hidden_size is None

@@ -143,10 +143,11 @@ def test_every_number_is_of_the_saved_artifact(rows: pd.DataFrame) -> None:
     assert (models["state"] == "COMPLETE").all(), models["error"].tolist()
     for row in models.to_dict("records"):
         folder = Path(row["artifact_path"])
-        manifest = read_manifest(folder)
-        size, digest = hash_files(folder, manifest.files)
-        assert (size, digest) == (row["size_bytes"], row["artifact_hash"])
-        assert row["folder_bytes"] > size
+        assert folder.exists() or row["kind"] == "search", "only what nobody needs is removed"
+        if folder.exists():
+            size, digest = hash_files(folder, read_manifest(folder).files)
+            assert (size, digest) == (row["size_bytes"], row["artifact_hash"])
+        assert row["folder_bytes"] > row["size_bytes"]
         assert 0 <= row["accuracy_test"] <= 1 and row["accuracy_test_se"] >= 0
         assert len(row["latency_b1_samples_ms"]) == len(row["baseline_b1_samples_ms"]) >= 5
         assert row["speedup_b1_low"] <= row["speedup_b1"] <= row["speedup_b1_high"]

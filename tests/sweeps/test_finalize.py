@@ -204,6 +204,21 @@ def test_a_refused_submission_leaves_no_job_and_no_round(
     assert cancelled == ["worker", "prepare"] and rounds(run) == []
 
 
+def test_the_next_round_has_room_for_each_trial_that_is_lost_or_left(
+    run: Run, states: dict[str, JobState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a job a trial, a lost one must not take the place of one that was never started."""
+    asked: list[int] = []
+    monkeypatch.setattr(
+        finalize, "launch", lambda _, *, trials_left, **__: asked.append(trials_left)
+    )
+    ended_attempt(run, "LOST", job_id="11")
+    lost = finalize.heal(run)
+    assert len(lost) == 1
+    finalize._launch_next(run, -1, lost)
+    assert asked == [run.trials]
+
+
 def test_constraints_become_what_optuna_wants() -> None:
     from sweeps.row import constraint_values, is_feasible
 

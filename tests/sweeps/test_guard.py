@@ -9,7 +9,7 @@ import pytest
 
 from slurm.jobs import JobState
 from slurm.profile import JobResources
-from sweeps import finalize, front, guard, launch, rounds, worker
+from sweeps import finalize, front, guard, launch, rounds
 from sweeps.launch import take_back
 from sweeps.rounds import Round, round_states, why_idle, write_round
 from sweeps.run import Run
@@ -57,7 +57,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
 @pytest.fixture
 def be(monkeypatch: pytest.MonkeyPatch, run: Run) -> Callable[[str], None]:
     """Be the job of an id in this process."""
-    return lambda job: monkeypatch.setattr(worker, "this_job", lambda: make_job(run, job))
+    return lambda job: monkeypatch.setattr(guard, "this_job", lambda: make_job(run, job))
 
 
 @pytest.fixture

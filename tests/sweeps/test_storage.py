@@ -22,7 +22,6 @@ from tests.sweeps.test_worker import (
     test_a_process_that_was_believed_dead_drops_its_result,  # noqa: F401
     test_a_requeued_job_goes_on_with_its_own_trial,  # noqa: F401
     test_a_row_without_a_tell_is_only_told,  # noqa: F401
-    test_an_exhausted_space_ends_the_sweep,  # noqa: F401
     test_many_workers_never_overshoot_nor_repeat,  # noqa: F401
     test_one_worker_runs_the_budget_reference_points_first,  # noqa: F401
     test_only_one_of_many_takes_an_orphan_over,  # noqa: F401
@@ -86,7 +85,7 @@ def test_a_study_that_the_database_lost_is_made_again(run: Run) -> None:
     [
         ("postgresql+psycopg://u:secret@/db?host=/nowhere", "does not answer|not installed"),
         ("sqlite:////nowhere/at/all.db", "unable to open database file"),
-        ("mysql+nodriver://u:secret@host/db", "one it names"),
+        ("mysql+pymysql://u:secret@host/db", "one it names"),
     ],
 )
 def test_a_database_that_cannot_be_used_is_one_line_without_the_password(

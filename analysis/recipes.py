@@ -1,0 +1,106 @@
+"""Which methods a row's recipe uses, and at which settings: read from `recipe_json` alone.
+
+A recipe's field that is absent or at its default means "not done", so rows of older versions and
+of other sweeps read the same way.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+Recipe = Mapping[str, Any]
+# Method -> the fields that decide its size and speed, with what "no compression" is. Training
+# settings (temperature, epochs, ...) decide quality only.
+METHODS: Mapping[str, Recipe] = {
+    "distillation": {"base": "teacher", "layers": None},
+    "vocabulary": {"vocabulary_min_count": None},
+    "factorization": {"embedding_rank": None},
+    "structured pruning": {"ffn_keep": 1.0, "heads_keep": 1.0, "hidden_size": None},
+    "unstructured pruning": {"sparsity": 0.0},
+    "clustering": {"clusters": None, "embedding_clusters": None},
+    "quantization": {
+        "bits": 32,
+        "number_format": "int",
+        "embedding_bits": None,
+        "activation_bits": None,
+        "mixed_share": 0.0,
+    },
+}
+_NAMES = {
+    "ffn_keep": "FFN",
+    "heads_keep": "heads",
+    "hidden_size": "hidden",
+    "embedding_rank": "rank",
+    "number_format": "",
+    "mixed_share": "mixed",
+}
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as dictionaries by column."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def recipe_of(row: Mapping[str, Any] | pd.Series) -> dict[str, Any]:
+    """The row's recipe; its searched parameters where it has no recipe; empty where neither."""
+    text = row.get("recipe_json")
+    if isinstance(text, str):
+        return dict(json.loads(text))
+    prefix = "param_"
+    return {
+        str(name).removeprefix(prefix): value
+        for name, value in row.items()
+        if str(name).startswith(prefix) and not pd.isna(value)
+    }
+
+
+def method_settings(recipe: Recipe) -> dict[str, str]:
+    """The methods that a recipe uses, in their order, each with its settings as text.
+
+    >>> method_settings({"layers": 2, "epochs": 1, "bits": 4})
+    {'distillation': '2 layers', 'quantization': '4 bits'}
+    """
+    used = {}
+    for method, defaults in METHODS.items():
+        changed = {
+            field: recipe[field]
+            for field, default in defaults.items()
+            if recipe.get(field) is not None and recipe[field] != default
+        }
+        if changed or (method == "distillation" and (recipe.get("epochs") or 0) > 0):
+            used[method] = ", ".join(_setting(k, v) for k, v in changed.items()) or "all layers"
+    return used
+
+
+def _setting(field: str, value: Any) -> str:
+    number = f"{value:g}" if isinstance(value, int | float) else str(value)
+    if field == "base":
+        return f"from a {number}"
+    if field in ("bits", "clusters"):
+        return f"{number} {field}"
+    if field == "layers":
+        return {"0": "static", "1": "1 layer"}.get(number, f"{number} layers")
+    if field == "vocabulary_min_count":
+        return f"words seen {number}+ times"
+    return f"{_NAMES.get(field, field.replace('_', ' '))} {number}".strip()
+
+
+def with_methods(models: pd.DataFrame) -> pd.DataFrame:
+    """The models with `recipe` (dict), `settings` (method -> text) and `methods` (a tuple)."""
+    recipes = [recipe_of(row) for row in records(models)]
+    settings = [method_settings(recipe) for recipe in recipes]
+    columns = {
+        "recipe": recipes,
+        "settings": settings,
+        "methods": [tuple(used) for used in settings],
+    }
+    return models.assign(
+        **{name: pd.Series(values, models.index, dtype=object) for name, values in columns.items()}
+    )
+
+
+def describe(settings: Mapping[str, str]) -> str:
+    """All settings in one line; the untouched teacher by that name."""
+    return ", ".join(settings.values()) or "untouched"

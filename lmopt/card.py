@@ -1,0 +1,184 @@
+"""The model card of an exported model: text from plain values, front matter as the hub reads it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lmopt.config import Recipe
+
+CARD = "README.md"
+CLASSIFICATION = "text-classification"
+
+Speedup = tuple[float, float, float]
+"""Ratio against the baseline with the ends of its 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One line of the table: a model as it was measured; None for what was not.
+
+    `accuracy` and `drop` (against the baseline, in pairs; positive is worse) are shares with
+    standard errors, `speedups` are by batch size.
+    """
+
+    name: str
+    size_bytes: int | None
+    accuracy: float | None
+    accuracy_se: float | None
+    drop: float | None = None
+    drop_se: float | None = None
+    speedups: Mapping[str, Speedup] = field(default_factory=dict)
+
+
+def recipe_in_words(recipe: Recipe, *, teacher: str, student: str | None) -> list[str]:
+    """What was done to the teacher, one sentence a step; a field unknown here by its name.
+
+    Fields at their defaults mean that nothing was done and are left out.
+    """
+    given = recipe.model_dump(exclude_defaults=True)
+    said = [*_start(given, teacher, student), *_training(given, recipe), *_storage(given, recipe)]
+    steps = [text for _, text in said]
+    for name in given.keys() - {name for names, _ in said for name in names}:
+        about = Recipe.model_fields[name].description
+        steps.append(f"`{name}`: {given[name]}" + (f" ({about.rstrip('.')})" if about else ""))
+    return steps
+
+
+_Said = tuple[set[str], str]  # The fields that a sentence tells of, and the sentence.
+
+
+def _start(given: Mapping[str, Any], teacher: str, student: str | None) -> list[_Said]:
+    layers = given.get("layers")
+    kept = f" with {layers} of its encoder layers (evenly spaced, the last included)"
+    if given.get("base") == "student" and student is not None:
+        start = f"Started from the checkpoint {student}{kept if layers else ''}, with a new head."
+    elif layers:
+        start = f"Started from the fine-tuned teacher {teacher}{kept}."
+    else:
+        start = f"Started from the fine-tuned teacher {teacher}, all layers."
+    return [({"base", "layers"}, start)]
+
+
+def _training(given: Mapping[str, Any], recipe: Recipe) -> list[_Said]:
+    said: list[_Said] = []
+    epochs, recovery = given.get("epochs", 0), given.get("recovery_epochs", 0)
+    if epochs:
+        said.append(({"epochs"}, f"Distilled for {epochs:g} epochs{_loss(recipe)}."))
+    if given.get("sparsity"):
+        after = f", then recovered for {recovery:g} epochs{_loss(recipe)}" if recovery else ""
+        share = f"{100 * recipe.sparsity:g} % of each encoder matrix set to zero by magnitude"
+        said.append(({"sparsity", "recovery_epochs"}, f"Pruned: {share}{after}."))
+    trained = ("train_examples", "batch_size", "learning_rate", "dropout", "freeze_embeddings")
+    settings = [f"{name.replace('_', ' ')} {given[name]}" for name in trained if name in given]
+    if (epochs or recovery) and settings:
+        seed = f"Training: {', '.join(settings)}, seed {recipe.seed}."
+        said.append(({*trained, "seed", "temperature", "alpha"}, seed))
+    elif epochs or recovery:
+        said.append(({"seed", "temperature", "alpha"}, f"Training seed {recipe.seed}."))
+    return said
+
+
+def _loss(recipe: Recipe) -> str:
+    if recipe.alpha == 0:
+        return " on the labels alone"
+    soft = f"{recipe.alpha:g} x soft loss at temperature {recipe.temperature:g}"
+    hard = f" + {1 - recipe.alpha:g} x loss on the labels" if recipe.alpha < 1 else ""
+    return f" on {soft}{hard}"
+
+
+def _storage(given: Mapping[str, Any], recipe: Recipe) -> list[_Said]:
+    if "bits" not in given:
+        return [(set(), "Weights stored in 32 bits, not quantized.")]
+    return [({"bits"}, f"Weights stored in {recipe.bits} bits, embeddings included.")]
+
+
+def measurement_table(lines: Sequence[Measurement], batches: Sequence[str]) -> str:
+    """A Markdown table: ± is one standard error, brackets are 95 % intervals."""
+    speeds = [f"speed-up, {batch}" for batch in batches]
+    head = ["", "size, MB", "test accuracy, %", "drop, points", *speeds]
+    rows = [head, ["---"] * len(head)]
+    for line in lines:
+        cells = [line.name, _number(line.size_bytes, 1e-6, 2)]
+        cells += [
+            _with_error(line.accuracy, line.accuracy_se),
+            _with_error(line.drop, line.drop_se),
+        ]
+        cells += [_speedup(line.speedups.get(batch)) for batch in batches]
+        rows.append(cells)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _number(value: float | None, factor: float, decimals: int) -> str:
+    # Adding 0.0 takes the sign off a zero.
+    return "–" if value is None else f"{round(factor * value, decimals) + 0.0:.{decimals}f}"
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    shown = _number(value, 100, 1)
+    return shown if value is None or error is None else f"{shown} ± {100 * error:.1f}"
+
+
+def _speedup(speedup: Speedup | None) -> str:
+    if speedup is None:
+        return "–"
+    ratio, low, high = speedup
+    return f"{ratio:.1f}x [{low:.1f}, {high:.1f}]"
+
+
+def front_matter(
+    *,
+    name: str,
+    licence: str,
+    library: str,
+    tags: Sequence[str],
+    base_model: str | None,
+    dataset: str,
+    hub_dataset: bool,
+    accuracy: float | None,
+) -> str:
+    """The card's metadata as the hub reads it, between two lines of dashes."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = []
+    if accuracy is not None:
+        results.append(
+            EvalResult(
+                task_type=CLASSIFICATION,
+                dataset_type=dataset,
+                dataset_name=dataset,
+                dataset_split="test",
+                metric_type="accuracy",
+                metric_name="test accuracy",
+                metric_value=round(accuracy, 4),
+            )
+        )
+    data = ModelCardData(
+        base_model=base_model,
+        datasets=[dataset] if hub_dataset else None,
+        eval_results=results or None,
+        library_name=library,
+        license=licence,
+        metrics=["accuracy"],
+        model_name=name,
+        pipeline_tag=CLASSIFICATION,
+        tags=[CLASSIFICATION, *tags],
+    )
+    return f"---\n{data.to_yaml()}\n---\n"
+
+
+def model_card(matter: str, title: str, sections: Mapping[str, str]) -> str:
+    """The whole card: front matter, title, then a section for each name."""
+    body = "\n\n".join(f"## {name}\n\n{text.strip()}" for name, text in sections.items())
+    return f"{matter}\n# {title}\n\n{body}\n"
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """Lines as a Markdown list."""
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def shown_place(location: str) -> str:
+    """A model's or data set's place without the folders of this machine."""
+    path = Path(location).expanduser()
+    return path.name if path.is_absolute() or path.exists() else location

@@ -1,0 +1,182 @@
+"""Hidden-state and attention losses: a student that also imitates what happens inside its teacher.
+
+The frozen teacher reads each batch beside the student: the hidden states of a whole corpus would
+take gigabytes.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from lmopt.layers import layer_map
+from lmopt.models import load_classifier, load_tokenizer
+
+
+def hidden_loss(
+    student_hidden: torch.Tensor,
+    teacher_hidden: torch.Tensor,
+    mask: torch.Tensor,
+    projection: nn.Module | None = None,
+) -> torch.Tensor:
+    """Mean squared error of hidden states, as a share of the teacher's mean square.
+
+    `student_hidden` (batch, seq, d) goes through `projection` (d -> D) where the widths differ;
+    `teacher_hidden` (batch, seq, D); `mask` (batch, seq) is 0 at padding. 0 for equal states, 1 for
+    a student that answers 0: neither width nor scale of the teacher changes the loss's weight.
+
+    Source: Jiao et al. (2020), TinyBERT, equation 8, divided by the teacher's mean square.
+    """
+    if projection is not None:
+        student_hidden = projection(student_hidden)
+    real = mask.bool()
+    teacher = teacher_hidden[real].float()
+    difference = student_hidden[real].float() - teacher
+    return difference.square().sum() / teacher.square().sum()
+
+
+def attention_loss(
+    student_attention: torch.Tensor, teacher_attention: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """KL(teacher || student) of attention distributions in nats, mean over heads and real tokens.
+
+    Both are (batch, heads, seq, seq) after the softmax; `mask` (batch, seq) is 0 at padding. Where
+    the numbers of heads differ, the means over the heads are compared.
+
+    Source: Sun et al. (2020), MobileBERT, equation 2 (library models give the distributions only,
+    not the scores that TinyBERT compares).
+    """
+    student, teacher = student_attention.float(), teacher_attention.float()
+    if student.shape[1] != teacher.shape[1]:
+        student, teacher = (x.mean(1, keepdim=True) for x in (student, teacher))
+    tiny = torch.finfo(torch.float32).tiny
+    ratio = teacher.clamp_min(tiny).log() - student.clamp_min(tiny).log()
+    divergence = (teacher * ratio).sum(-1)  # (batch, heads, seq)
+    real = mask[:, None, :].to(divergence.dtype).expand_as(divergence)
+    return (divergence * real).sum() / real.sum()
+
+
+def token_map(student_tokenizer: Any, teacher_tokenizer: Any) -> torch.Tensor:
+    """The teacher's id of each of the student's ids (vocabulary,): how it reads the same batch.
+
+    The student may know fewer tokens (a trimmed vocabulary), never others: else ValueError.
+    """
+    teacher_ids = teacher_tokenizer.get_vocab()
+    student_ids = student_tokenizer.get_vocab()
+    unknown = [token for token in student_ids if token not in teacher_ids]
+    if unknown:
+        raise ValueError(
+            "hidden_weight and attention_weight need a student that reads the teacher's tokens: "
+            f"{len(unknown)} of its {len(student_ids)} (such as {unknown[0]!r}) are not in the "
+            "teacher's vocabulary; set both to 0"
+        )
+    ids = torch.zeros(max(student_ids.values()) + 1, dtype=torch.int64)
+    for token, i in student_ids.items():
+        ids[i] = teacher_ids[token]
+    return ids
+
+
+def check_features(
+    student: str | Path, teacher: str | Path, attention_weight: float, dropout: float | None
+) -> None:
+    """ValueError, in one line, where a student cannot have hidden-state and attention losses."""
+    token_map(load_tokenizer(student), load_tokenizer(teacher))
+    if attention_weight > 0 and dropout != 0:
+        got = "the model's own" if dropout is None else dropout
+        raise ValueError(
+            "attention_weight needs dropout 0 (dropout draws zeros into the attention that is "
+            f"compared), got {got}: set recipe.dropout"
+        )
+
+
+class FeatureLoss:
+    """The weighted losses of one student against one frozen teacher.
+
+    A student of another width gets a linear projection, kept as a module of the student until
+    `detach`, so that the optimizer and the checkpoints have it too.
+    """
+
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        teacher: PreTrainedModel,
+        token_ids: torch.Tensor,
+        *,
+        hidden_weight: float,
+        attention_weight: float,
+        seed: int,
+    ) -> None:
+        self.student, self.teacher, self.token_ids = student, teacher, token_ids
+        self.hidden_weight, self.attention_weight = hidden_weight, attention_weight
+        config = student.config
+        self.layers = layer_map(
+            config.num_hidden_layers,
+            teacher.config.num_hidden_layers,
+            getattr(config, "kept_layers", None),
+            getattr(config, "kept_of", None),
+        )
+        self.outputs = {
+            "output_hidden_states": hidden_weight > 0,
+            "output_attentions": attention_weight > 0,
+        }
+        widths = config.hidden_size, teacher.config.hidden_size
+        if hidden_weight > 0 and widths[0] != widths[1]:
+            projection = nn.Linear(*widths, bias=False)
+            generator = torch.Generator().manual_seed(seed)
+            nn.init.orthogonal_(projection.weight, generator=generator)
+            student.feature_projection = projection
+        if attention_weight > 0:  # Fused attention does not give its distributions.
+            for model in (student, teacher):
+                model.set_attn_implementation("eager")
+        teacher.eval()
+        teacher.requires_grad_(False)
+
+    def to(self, device: torch.device) -> None:
+        """Move the teacher."""
+        self.teacher.to(device)
+        self.token_ids = self.token_ids.to(device)
+
+    def detach(self) -> None:
+        """Take the projection off the student."""
+        if hasattr(self.student, "feature_projection"):
+            del self.student.feature_projection
+
+    def __call__(self, student: Any, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The loss (scalar) of the student's outputs for a batch; ids and mask (batch, seq)."""
+        with torch.no_grad():
+            teacher = self.teacher(
+                input_ids=self.token_ids[input_ids], attention_mask=mask, **self.outputs
+            )
+        total = torch.zeros((), device=mask.device)
+        projection = getattr(self.student, "feature_projection", None)
+        for i, j in enumerate(self.layers):
+            if self.hidden_weight > 0:
+                states = student.hidden_states[i + 1], teacher.hidden_states[j + 1]
+                total = total + self.hidden_weight * hidden_loss(*states, mask, projection)
+            if self.attention_weight > 0:
+                attentions = student.attentions[i], teacher.attentions[j]
+                total = total + self.attention_weight * attention_loss(*attentions, mask)
+        return total / len(self.layers)
+
+
+def feature_loss(
+    student: PreTrainedModel,
+    student_folder: Path,
+    teacher_folder: Path,
+    *,
+    hidden_weight: float,
+    attention_weight: float,
+    seed: int,
+) -> FeatureLoss:
+    """The losses of a loaded student against a saved teacher."""
+    ids = token_map(load_tokenizer(student_folder), load_tokenizer(teacher_folder))
+    return FeatureLoss(
+        student,
+        load_classifier(teacher_folder),
+        ids,
+        hidden_weight=hidden_weight,
+        attention_weight=attention_weight,
+        seed=seed,
+    )

@@ -1,0 +1,84 @@
+"""Which encoder layers a student keeps, and which teacher layer each of them answers to."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.functional import cosine_similarity
+
+from lmopt.data import Tokens
+from lmopt.examples import padded, subset
+
+LayerChoice = Literal["even", "first", "last", "importance"]
+LAYER_CHOICES: tuple[LayerChoice, ...] = get_args(LayerChoice)
+
+
+def choose_layers(
+    count: int,
+    keep: int,
+    choice: LayerChoice = "even",
+    importance: npt.NDArray[np.float64] | None = None,
+) -> list[int]:
+    """Indices, ascending, of the `keep` of `count` layers that a student keeps.
+
+    "even": evenly spaced, the last one among them; "importance": those with the largest
+    `importance` (count,). Raises ValueError if `keep` does not fit the model.
+    """
+    if not 1 <= keep <= count:
+        raise ValueError(f"layers must be in [1, {count}] for this model, got {keep}")
+    if choice == "even":
+        return [(i + 1) * count // keep - 1 for i in range(keep)]
+    if choice == "first":
+        return list(range(keep))
+    if choice == "last":
+        return list(range(count - keep, count))
+    if importance is None:
+        raise ValueError("the choice 'importance' needs the measured importance of each layer")
+    return sorted(np.argsort(-importance, kind="stable")[:keep].tolist())
+
+
+@torch.no_grad()
+def layer_importance(
+    model: Any, tokens: Tokens, *, texts: int = 512, batch_size: int = 32, seed: int = 0
+) -> npt.NDArray[np.float64]:
+    """1 - cosine similarity of each layer's input and output (layers,), mean over tokens.
+
+    Measured on `texts` of the given texts, drawn by `seed`; no labels and no gradients needed.
+
+    Source: Men et al. (2024), ShortGPT, equation 1 (Block Influence).
+    """
+    chosen = subset(len(tokens), texts, seed)
+    total: npt.NDArray[np.float64] = np.zeros(model.config.num_hidden_layers)
+    count = 0
+    model.eval()
+    for start in range(0, len(chosen), batch_size):
+        batch = padded([tokens[i] for i in chosen[start : start + batch_size]], model)
+        states = model(**batch, output_hidden_states=True).hidden_states
+        real = batch["attention_mask"].bool()
+        for i, (before, after) in enumerate(pairwise(states)):
+            total[i] += (1 - cosine_similarity(before[real], after[real], dim=-1)).sum().item()
+        count += int(real.sum())
+    return total / count
+
+
+def layer_map(
+    student_layers: int,
+    teacher_layers: int,
+    kept: Sequence[int] | None = None,
+    kept_of: int | None = None,
+) -> list[int]:
+    """For each student layer the index of the teacher layer whose output it learns.
+
+    A student that kept the layers `kept` of a model of `kept_of` answers to the layers that it came
+    from (at the same relative depth where the teacher has another number of layers), any other
+    student to evenly spaced ones; the last always answers to the last, whose output the head reads.
+
+    Source: Jiao et al. (2020), TinyBERT, section 3.1 (the uniform mapping g(m)).
+    """
+    origin = range(student_layers) if kept is None else kept
+    count = kept_of or student_layers
+    depths = [max(0, (i + 1) * teacher_layers // count - 1) for i in origin]
+    return [*depths[:-1], teacher_layers - 1]

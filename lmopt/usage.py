@@ -1,0 +1,99 @@
+"""The program that comes with an exported model: a dozen lines that run without lmopt."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+USAGE = "usage.py"
+
+_HEAD = '''"""Prints the label of a text and its probability: python usage.py "some text"
+
+Needs nothing but: pip install {packages}
+"""
+
+import json
+import sys
+from pathlib import Path
+
+{imports}
+
+here = Path(__file__).parent
+labels = json.loads((here / "labels.json").read_text(encoding="utf-8"))
+text = " ".join(sys.argv[1:])
+'''
+_FAST = """tokenizer = Tokenizer.from_file(str(here / "tokenizer.json"))
+tokenizer.no_padding()
+tokenizer.enable_truncation({max_length})
+encoded = tokenizer.encode(text)
+ids, mask = np.array([encoded.ids]), np.array([encoded.attention_mask])
+"""
+_SLOW = """tokenizer = AutoTokenizer.from_pretrained(here)
+encoded = tokenizer(text, truncation=True, max_length={max_length})
+ids, mask = np.array([encoded["input_ids"]]), np.array([encoded["attention_mask"]])
+"""
+_OPENVINO = """model = ov.Core().compile_model(here / "{file}", "CPU"{options})
+logits = model({{"input_ids": ids, "attention_mask": mask}})[0][0]
+"""
+_ONNX = """model = ort.InferenceSession(here / "{file}", providers=["CPUExecutionProvider"])
+logits = model.run(["logits"], {{"input_ids": ids, "attention_mask": mask}})[0][0]
+"""
+_TAIL = """shares = np.exp(logits - logits.max())
+shares /= shares.sum()
+print(f"{labels[shares.argmax()]} {shares.max():.4f}")
+"""
+_TRANSFORMERS = """tokenizer = AutoTokenizer.from_pretrained(here)
+model = AutoModelForSequenceClassification.from_pretrained(here)
+inputs = tokenizer(text, truncation=True, max_length={max_length}, return_tensors="pt")
+with torch.inference_mode():
+    shares = model(**inputs).logits[0].softmax(-1)
+print(f"{{labels[shares.argmax()]}} {{shares.max():.4f}}")
+"""
+
+
+def usage_text(folder: Path, files: tuple[str, ...], max_length: int, precision: str | None) -> str:
+    """The text of `usage.py` for a folder with these model files.
+
+    Raises ValueError for files that nothing but lmopt runs.
+    """
+    kinds = {Path(name).suffix: name for name in reversed(files)}
+    if ".safetensors" in kinds:
+        imports = (
+            "import torch\n"
+            "from transformers import AutoModelForSequenceClassification, AutoTokenizer"
+        )
+        head = _HEAD.format(packages="torch transformers", imports=imports)
+        return head + _TRANSFORMERS.format(max_length=max_length)
+    fast = (folder / "tokenizer.json").exists()
+    if ".xml" in kinds:
+        options = f', {{"INFERENCE_PRECISION_HINT": "{precision}"}}' if precision else ""
+        load, name = "import openvino as ov", "openvino"
+        body = _OPENVINO.format(file=kinds[".xml"], options=options)
+    elif ".onnx" in kinds:
+        load, name = "import onnxruntime as ort", "onnxruntime"
+        body = _ONNX.format(file=kinds[".onnx"])
+    else:
+        raise ValueError(
+            f"only lmopt runs {', '.join(files)}: use --format onnx or --format transformers"
+        )
+    package = "tokenizers" if fast else "transformers"
+    kind = "Tokenizer" if fast else "AutoTokenizer"
+    imports = f"import numpy as np\n{load}\nfrom {package} import {kind}"
+    head = _HEAD.format(packages=f"{name} {package} numpy", imports=imports)
+    return head + (_FAST if fast else _SLOW).format(max_length=max_length) + body + _TAIL
+
+
+def run_usage(folder: Path, text: str) -> tuple[str, float]:
+    """Run `usage.py` in a process of its own; the label and the probability that it prints.
+
+    Raises RuntimeError with its last line if it fails.
+    """
+    done = subprocess.run(
+        [sys.executable, "-I", "-X", "utf8", str(folder / USAGE), text],
+        capture_output=True,
+        encoding="utf-8",
+    )
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
+        raise RuntimeError(f"{USAGE} failed: {lines[-1]}")
+    label, _, probability = done.stdout.strip().rpartition(" ")
+    return label, float(probability)

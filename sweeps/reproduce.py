@@ -1,0 +1,220 @@
+"""`lmopt reproduce`: run a trial again from its row alone, and say what is the same.
+
+Where processor type, threads, versions, code and teacher are the same, accuracy and bytes must be;
+where one of them differs, accuracy must lie within the recorded interval. Speed never decides.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis.schema import BATCHES
+from lmopt.measure import Progress
+from lmopt.pipeline import run_recipe
+from sweeps.provenance import git_state
+from sweeps.remake import prepare_again, recipe_of, threads_of
+from sweeps.row import measured
+from sweeps.run import Run
+from sweeps.verify import INTERVAL
+
+BYTES_TOLERANCE = 0.01  # Of the size, where another version of a library writes the file.
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One number then and now, as text; `same` None: it does not decide."""
+
+    name: str
+    recorded: str
+    now: str
+    same: bool | None
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A trial run again. `changed` are the conditions that differ, `explanation` is in words."""
+
+    trial: int
+    reproduced: bool
+    from_scratch: bool
+    comparisons: list[Comparison]
+    changed: list[str]
+    explanation: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for scripts."""
+        return asdict(self)
+
+
+def reproduce_trial(
+    run: Run,
+    row: Mapping[str, Any],
+    *,
+    from_scratch: bool = False,
+    progress: Progress | None = None,
+) -> Reproduction:
+    """Run a trial again in a fresh cache; `from_scratch`: the teacher too, else the run's.
+
+    Raises:
+        ConfigError: The row is of another version of lmopt.
+    """
+    recipe, threads = recipe_of(row), threads_of(row)
+    # In the run directory: /tmp is often small. It is gone afterwards.
+    with tempfile.TemporaryDirectory(prefix="reproduce-", dir=run.path) as folder:
+        cache = Path(folder) if from_scratch else run.cache
+        prepared = prepare_again(run, cache=cache, threads=threads, progress=progress)
+        outcome = run_recipe(
+            prepared, recipe, cache=Path(folder), threads=threads, progress=progress
+        )
+        now = measured(prepared, outcome)
+    now |= {"git_commit": _commit(), "training_threads": threads}
+    return compare(row, now, from_scratch=from_scratch)
+
+
+def compare(row: Mapping[str, Any], now: Mapping[str, Any], *, from_scratch: bool) -> Reproduction:
+    """Compare a row with what was measured now, and say in words why what differs does."""
+    changed = changed_conditions(row, now)
+    comparisons = [
+        *(_accuracy(row, now, split, changed) for split in ("test", "validation")),
+        _bytes(row, now, changed),
+        Comparison("artifact hash", row["artifact_hash"], now["artifact_hash"], None),
+        *(_speed(row, now, batch) for batch in BATCHES if row.get(f"speedup_{batch}") is not None),
+    ]
+    return Reproduction(
+        trial=int(row["trial"]),
+        reproduced=all(one.same is not False for one in comparisons),
+        from_scratch=from_scratch,
+        comparisons=comparisons,
+        changed=changed,
+        explanation=_explain(row, now, comparisons, changed),
+    )
+
+
+def changed_conditions(row: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between then and now of all that a result may depend on."""
+    had = len(str(row["cores"]).split(",")) if row.get("cores") else now["training_threads"]
+    then = {
+        "processor": row["processor"],
+        "threads in training": had,
+        "commit": row.get("git_commit"),
+        "data or teacher (key)": row["teacher_key"],
+        **_versions(row),
+    }
+    today = {
+        "processor": now["processor"],
+        "threads in training": now["training_threads"],
+        "commit": now["git_commit"],
+        "data or teacher (key)": now["teacher_key"],
+        **_versions(now),
+    }
+    return [
+        f"{name}: {then.get(name) or 'unknown'} then, {today.get(name) or 'unknown'} now"
+        for name in then | today
+        if then.get(name) != today.get(name)
+    ]
+
+
+def _versions(row: Mapping[str, Any]) -> dict[str, str]:
+    return dict(json.loads(row.get("versions") or "{}"))
+
+
+def _commit() -> str | None:
+    commit, dirty = git_state(Path(__file__).parent)
+    return commit and commit + ("-dirty" if dirty else "")
+
+
+def _accuracy(
+    row: Mapping[str, Any], now: Mapping[str, Any], split: str, changed: list[str]
+) -> Comparison:
+    name = f"accuracy_{split}"
+    margin = INTERVAL * (row.get(f"{name}_se") or 0.0)
+    allowed = margin if changed else 0.0
+    recorded = f"{100 * row[name]:.2f} ± {100 * margin:.2f} %"
+    same = abs(now[name] - row[name]) <= allowed + 1e-9
+    return Comparison(f"{split} accuracy", recorded, f"{100 * now[name]:.2f} %", same)
+
+
+def _bytes(row: Mapping[str, Any], now: Mapping[str, Any], changed: list[str]) -> Comparison:
+    then, today = int(row["size_bytes"]), int(now["size_bytes"])
+    allowed = BYTES_TOLERANCE * then if changed else 0
+    return Comparison("bytes", str(then), str(today), abs(then - today) <= allowed)
+
+
+def _speed(row: Mapping[str, Any], now: Mapping[str, Any], batch: str) -> Comparison:
+    def shown(values: Mapping[str, Any]) -> str:
+        ratio, low, high = (values[f"speedup_{batch}{end}"] for end in ("", "_low", "_high"))
+        return f"{ratio:.2f}x [{low:.2f}, {high:.2f}]"
+
+    return Comparison(f"speed-up, batch {batch[1:]}", shown(row), shown(now), None)
+
+
+def _explain(
+    row: Mapping[str, Any],
+    now: Mapping[str, Any],
+    comparisons: list[Comparison],
+    changed: list[str],
+) -> list[str]:
+    said = []
+    equal = all(row[name] == now[name] for name in ("accuracy_test", "accuracy_validation"))
+    bits = row["artifact_hash"] == now["artifact_hash"]
+    wrong = [one.name for one in comparisons if one.same is False]
+    if bits:
+        said.append("the artifact is the same bit for bit")
+    elif equal:
+        said.append("the weights differ in some bits, but neither accuracy does")
+    if wrong and not changed:
+        said.append(
+            f"{' and '.join(wrong)} must be the same, as seeds, processor type, threads, versions "
+            "and code are: what the run took from its cache was not made by this definition, or "
+            "an operation is not deterministic on this machine"
+        )
+    elif changed and not bits:
+        verdict = "more than" if wrong else "no more than"
+        said.append(f"it differs by {verdict} the recorded interval allows; {'; '.join(changed)}")
+    said += [_explain_speed(row, now, batch) for batch in BATCHES if _is_apart(row, now, batch)]
+    return said
+
+
+def _is_apart(row: Mapping[str, Any], now: Mapping[str, Any], batch: str) -> bool:
+    """Whether the intervals of the speed-up then and now do not overlap."""
+    if row.get(f"speedup_{batch}") is None:
+        return False
+    low, high = f"speedup_{batch}_low", f"speedup_{batch}_high"
+    return bool(row[low] > now[high] or now[low] > row[high])
+
+
+def _explain_speed(row: Mapping[str, Any], now: Mapping[str, Any], batch: str) -> str:
+    if row["processor"] != now["processor"]:
+        why = "another processor has another ratio"
+    elif now["timing_noisy"] or row.get("timing_noisy"):
+        why = "the reference's own timings scattered"
+    elif not row.get("timed_alone"):
+        why = "it was timed while other trials ran"
+    else:
+        why = "something else may run on this machine now; its intervals hold one process's noise"
+    return f"the speed-up at batch {batch[1:]} lies outside the recorded interval: {why}"
+
+
+def print_reproduction(found: Reproduction, console: Console) -> None:
+    """Print a comparison for people."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for header in (f"trial {found.trial}", "recorded", "now", ""):
+        table.add_column(header, overflow="fold")
+    words = {True: "same", False: "DIFFERS", None: ""}
+    for one in found.comparisons:
+        same = "same" if one.recorded == one.now else words[one.same]
+        shown = "within" if same == "same" and found.changed and one.same else same
+        table.add_row(one.name, one.recorded, one.now, shown)
+    console.print(table)
+    for line in found.explanation:
+        console.print(Text(line), soft_wrap=True)
+    verdict = "reproduced" if found.reproduced else "NOT reproduced"
+    style = "green" if found.reproduced else "red"
+    console.print(Text(f"trial {found.trial}: {verdict}", style=style))

@@ -1,0 +1,194 @@
+"""What `lmopt pareto`, `report`, `compare` and `status` show of finished rows."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from analysis.report import front_table
+from analysis.results import read_rows
+from slurm.profile import load_profile
+from sweeps.compare import compare, print_comparison, to_json
+from sweeps.config import ConfigError, parse_sweep
+from sweeps.display import SPARKS, sparkline, status_view
+from sweeps.report import are_repeats, pareto_report, print_report, report_folder
+from sweeps.run import Run, create_run
+from sweeps.status import read_status
+from tests.analysis.conftest import OBJECTIVES, example_rows, write_run
+
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, definition: dict[str, Any]) -> MakeRun:
+    """Make a run that holds example rows: `make_run("tpe", trials=40, seed=1, study={...})`."""
+
+    def make(name: str = "bbc", trials: int = 40, seed: int = 0, **changes: Any) -> Run:
+        values = {**definition, "objectives": OBJECTIVES, **changes}
+        sweep = parse_sweep({**values, "name": name}, source="test")
+        folder = tmp_path / "runs" / name
+        run = create_run(folder, sweep, load_profile("local"), tmp_path / "cache", {})
+        if trials:
+            write_run(folder, example_rows(trials, seed=seed))
+        return run
+
+    return make
+
+
+def printed(show: Callable[[Console], None], *, terminal: bool = False, width: int = 80) -> str:
+    """Return what is shown on a console of 80 columns."""
+    stream = io.StringIO()
+    show(Console(file=stream, width=width, highlight=False, force_terminal=terminal))
+    return stream.getvalue()
+
+
+def lmopt(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, its output piped."""
+    command = [sys.executable, "-P", "-m", "sweeps.cli", *map(str, arguments)]
+    env = {**os.environ, "COLUMNS": "80", **environment}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
+
+
+def test_the_tables_fit_80_columns_and_are_plain_when_piped(make_run: MakeRun) -> None:
+    run, other = make_run("tpe"), make_run("random", seed=1)
+    report, found = pareto_report(run), compare(run, other)
+    for text in (
+        printed(lambda console: print_report(report, console)),
+        printed(lambda console: print_comparison(found, console)),
+        printed(lambda console: console.print(status_view(read_status(run)))),
+    ):
+        assert max(len(line) for line in text.splitlines() if "/" not in line) <= 80  # but paths
+        assert "\x1b" not in text and "…" not in text
+
+
+def test_colour_is_for_terminals_and_no_color_takes_it_away(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = read_status(make_run())
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+    def shown() -> str:
+        return printed(lambda console: console.print(status_view(status)), terminal=True)
+
+    assert "\x1b[32m" in shown()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[32m" not in shown()
+
+
+@pytest.mark.parametrize("width", [1, 5, 40])
+def test_a_sparkline_runs_from_the_lowest_to_the_highest(width: int) -> None:
+    values = [0.1 + 0.01 * step for step in range(40)]
+    line = sparkline(values, width)
+    assert len(line) == min(width, len(values))
+    assert line == "".join(sorted(line, key=SPARKS.index))
+    if width > 1:
+        assert line[-1] == SPARKS[-1]
+    assert sparkline([0.5, 0.5], 10) == SPARKS[0] * 2
+
+
+def test_the_status_shows_how_the_hypervolume_grew(make_run: MakeRun) -> None:
+    status = read_status(make_run())
+    history = status.hypervolume_history
+    assert history == sorted(history) and history[-1] == status.hypervolume > 0
+    text = printed(lambda console: console.print(status_view(status)))
+    assert f"{status.hypervolume:.4f} of 1" in text
+    assert sparkline(history, 40) in text
+    cut = printed(lambda console: console.print(status_view(status, front_rows=2)))
+    assert "more: lmopt pareto" in cut
+
+
+def test_pareto_takes_conditions_and_orders(make_run: MakeRun) -> None:
+    run = make_run()
+    rows = read_rows(run.path)
+    whole = pareto_report(run)
+    pd.testing.assert_frame_equal(whole.front, front_table(rows, OBJECTIVES))
+    few = pareto_report(run, where="bits <= 4", sort="size_bytes")
+    assert set(few.front["param_bits"].dropna().astype(int)) <= {2, 3, 4}
+    assert few.front["size_bytes"].is_monotonic_increasing
+    assert few.title == "Pareto front of the models where bits <= 4"
+    assert len(few.methods) == len(whole.methods)
+    assert {path.suffix for path in few.figures} == {".png", ".svg", ".pdf"}
+
+
+def test_csv_and_json_are_the_front_and_nothing_else(make_run: MakeRun) -> None:
+    run = make_run()
+    front = front_table(read_rows(run.path), OBJECTIVES)
+    done = lmopt("pareto", run.path, "--sort", "size_bytes", "--csv")
+    records = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [int(row["trial"]) for row in records] == list(
+        front.sort_values("size_bytes", kind="stable")["trial"]
+    )
+    found = json.loads(lmopt("pareto", run.path, "--json").stdout)
+    assert [row["trial"] for row in found["front"]] == list(front["trial"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["pareto", "{bbc}", "--where", "bitz <= 4"], "did you mean 'bits'?"),
+        (["pareto", "{bbc}", "--where", "bits > 64"], "loosen the condition"),
+        (["pareto", "{bbc}", "--sort", "sizebytes"], "did you mean 'size_bytes'?"),
+        (["report", "{empty}"], "no finished trial yet"),
+        (["compare", "{bbc}", "{bbc}"], "is given twice; name two runs"),
+        (["compare", "{bbc}", "{two}"], "objectives.speedup_b1"),
+        (["report", "{bbc}", "{two}"], "report them one by one"),
+    ],
+)
+def test_a_mistake_is_one_line(make_run: MakeRun, arguments: list[str], said: str) -> None:
+    two = {"accuracy_validation": "maximize", "size_bytes": "minimize"}
+    paths = {"bbc": make_run().path, "empty": make_run("empty", trials=0).path}
+    paths["two"] = make_run("two", objectives=two).path
+    done = lmopt(*(argument.format(**paths) for argument in arguments))
+    assert done.returncode == 2 and not done.stdout, done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert said in done.stderr
+
+
+def test_two_processor_types_are_never_mixed_silently(make_run: MakeRun) -> None:
+    run = make_run(trials=0)
+    rows = example_rows(40)
+    for number, row in enumerate(rows):
+        row["timed_alone"] = True
+        if row["kind"] == "search" and number % 3 == 0:
+            row["processor"] = "a slower one"
+    write_run(run.path, rows)
+    report = pareto_report(run)
+    text = printed(lambda console: print_report(report, console))
+    assert "Timed on 2 processor types" in " ".join(text.split())
+    for processor in ("a processor", "a slower one"):
+        assert f"Pareto front, {processor}" in text
+        here = report.front[report.front["processor"].eq(processor)]
+        assert len(here)
+    assert json.loads(json.dumps(report.to_json()))["warning"].startswith("Timed on 2")
+
+
+def test_a_comparison_is_json_with_who_dominates_whom(make_run: MakeRun) -> None:
+    first, second = make_run("tpe"), make_run("random", seed=1)
+    found = json.loads(json.dumps(to_json(compare(first, second))))
+    assert list(found["runs"]) == ["tpe", "random"]
+    for run in found["runs"].values():
+        behind = [point for point in run["front"] if point["dominated_by"] is not None]
+        assert run["dominated"] == len(behind)
+    other = {**first.sweep.model_dump(mode="json")["task"], "max_length": 99}
+    with pytest.raises(ConfigError, match=r"task\.max_length is .* and 99 in"):
+        compare(first, make_run("longer", task=other))
+
+
+def test_runs_that_differ_in_seeds_only_are_repeats(make_run: MakeRun) -> None:
+    study = {"trials": 12, "sampler": "tpe"}
+    runs = [make_run(f"run{seed}", 4, study={**study, "seed": seed}) for seed in (1, 2)]
+    other = make_run("other", 4, study={**study, "seed": 1, "sampler": "random"})
+    assert are_repeats(runs)
+    assert not are_repeats([*runs, other]) and not are_repeats(runs[:1])
+    assert report_folder(runs[:1]) == runs[0].path / "report"
+    assert report_folder(runs) == runs[0].path.parent / "report-run1-run2"
