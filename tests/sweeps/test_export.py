@@ -18,13 +18,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from analysis.results import load_results
 from analysis.selection import candidates
-<<<<<<< HEAD
-from lmopt.artifact import hash_files, read_manifest
-from lmopt.models import load_classifier
-=======
 from lmopt.artifact import Manifest, hash_files, read_manifest
-from lmopt.student import load_classifier
->>>>>>> h-export
+from lmopt.models import load_classifier
 from sweeps import export, verify
 from sweeps.choose import Choice, choose_number
 from sweeps.config import ConfigError
