@@ -14,6 +14,7 @@ from lmopt.training import DivergedError
 
 RUNTIME = RuntimeConfig(rounds_b1=6, rounds_b32=3)
 TRAINED = Recipe(epochs=6, learning_rate=3e-3, batch_size=16)
+HALF_PRUNED = {"sparsity": 0.5, "recovery_epochs": 1}
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def test_a_whole_recipe_in_another_runtime(
         assert (manifest.runtime, manifest.bits) == (name, width)
     for split, logits in other.baseline_logits.items():
         np.testing.assert_allclose(logits, prepared.baseline_logits[split], atol=1e-3)
-    recipe = TRAINED.model_copy(update={"layers": 2, "sparsity": 0.5, "bits": bits})
+    recipe = TRAINED.model_copy(update={"layers": 2, "bits": bits} | HALF_PRUNED)
     with pytest.raises(
         ValueError, match=f"bits must be .* with runtime.name {name}, got {refused}"
     ):
