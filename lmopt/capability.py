@@ -14,11 +14,11 @@ OPENVINO_FIELDS = ("clusters", "finetune_epochs", *sorted(QUANTIZATION_FIELDS))
 def refusal(runtime: RuntimeName, recipe: Recipe) -> str | None:
     """Why `runtime` cannot do what the recipe asks for, in one line that begins with the field.
 
-    None if it can. Fields that cannot matter are not asked about.
+    None if it can. A field is refused at any value but its default, whether or not it matters
+    beside the others: in a search it may.
     """
     if runtime == "openvino":
         return None
-    recipe = recipe.canonical()
     for name in OPENVINO_FIELDS:
         value = getattr(recipe, name)
         if value != Recipe.model_fields[name].default:

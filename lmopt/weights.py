@@ -26,15 +26,19 @@ def weight_constants(model: Any) -> dict[str, Any]:
 
 
 def store(model: Any, plan: Plan) -> None:
-    """Store the matrices of an `openvino.Model` as planned, in place; others stay as they are."""
+    """Store the matrices of an `openvino.Model` as planned, in place; others stay as they are.
+
+    So does a matrix that the converter computed something from (DeBERTa's normalized distances).
+    """
     constants = weight_constants(model)
-    for name, stored in plan.items():
+    for name in [name for name in plan if name in constants]:
+        constant, stored = constants[name], plan[name]
         if isinstance(stored, Codebook):
-            _store_codebook(constants[name], stored)
+            _store_codebook(constant, stored)
         elif stored.bits == 16:
-            _store_half(constants[name])
+            _store_half(constant)
         elif stored.bits < 16:
-            _store_quantized(constants[name], stored)
+            _store_quantized(constant, stored)
 
 
 def _store_codebook(constant: Any, stored: Codebook) -> None:

@@ -24,7 +24,6 @@ from lmopt.config import (
     DISTILL_FIELDS,
     Recipe,
     RuntimeConfig,
-    RuntimeName,
     StudentConfig,
     TaskConfig,
     TeacherConfig,
@@ -192,14 +191,22 @@ class SweepConfig(_Strict):
                 )
 
     def _check_values(self) -> None:
-        runtime = self.runtime.name
-        base = _recipe("recipe", self.recipe, runtime)
+        base = _recipe("recipe", self.recipe)
+        self._refuse("recipe", self.recipe, base)
         for name, distribution in self.search.items():
             for value in probes(distribution):
-                _recipe("search", {**base.model_dump(), name: value}, runtime)
+                recipe = _recipe("search", {**base.model_dump(), name: value})
+                self._refuse("search", self.search, recipe)
         for name, overrides in (self.reference_points or {}).items():
             _known(f"reference_points.{name}", overrides, Recipe.model_fields)
-            _recipe(f"reference_points.{name}", {**base.model_dump(), **overrides}, runtime)
+            recipe = _recipe(f"reference_points.{name}", {**base.model_dump(), **overrides})
+            self._refuse(f"reference_points.{name}", overrides, recipe)
+
+    def _refuse(self, where: str, given: Mapping[str, Any], recipe: Recipe) -> None:
+        """Say now, under the key that asks for it, what the runtime will not be able to store."""
+        if reason := refusal(self.runtime.name, recipe):
+            here = reason.split()[0] in given
+            raise ValueError(f"{where if here else 'recipe'}.{reason}")
 
     def make_recipe(self, params: Mapping[str, Any]) -> Recipe:
         """Return the recipe of a point of the space."""
@@ -310,14 +317,11 @@ def _known(
             raise ValueError(f"unknown key {where}.{name}{_suggest(name, list(known))}")
 
 
-def _recipe(where: str, values: Mapping[str, Any], runtime: RuntimeName) -> Recipe:
+def _recipe(where: str, values: Mapping[str, Any]) -> Recipe:
     try:
-        recipe = Recipe(**values)
+        return Recipe(**values)
     except ValidationError as error:
         raise ValueError("; ".join(f"{where}.{line}" for line in explain(error, Recipe))) from None
-    if reason := refusal(runtime, recipe):
-        raise ValueError(f"{where}.{reason}")
-    return recipe
 
 
 def _suggest(name: str, known: list[str]) -> str:

@@ -14,6 +14,7 @@ from lmopt.training import DivergedError
 
 RUNTIME = RuntimeConfig(rounds_b1=6, rounds_b32=3)
 TRAINED = Recipe(epochs=6, learning_rate=3e-3, batch_size=16)
+HALF_PRUNED = {"sparsity": 0.5, "recovery_epochs": 1}
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,40 @@ def test_every_method_together_and_only_what_is_new_is_built(
     assert built(narrower) == ["artifact", "evaluate", "latency"]
     assert narrower.size_bytes < outcome.size_bytes
     assert built(run_recipe(prepared, recipe, cache=cache, threads=1)) == ["latency"]
+
+
+@pytest.mark.parametrize(("name", "bits", "refused"), [("onnxruntime", 8, 3), ("torch", 16, 8)])
+def test_a_whole_recipe_in_another_runtime(
+    name: Any,
+    bits: Any,
+    refused: Any,
+    task: TaskConfig,
+    teacher: TeacherConfig,
+    prepared: Prepared,
+    cache: Path,
+) -> None:
+    runtime = RUNTIME.model_copy(update={"name": name})
+    other = prepare(task, teacher, prepared.student, runtime, cache=cache, threads=1)
+    assert other.teacher_key == prepared.teacher_key  # Only what runs is another one.
+    assert other.teacher_logits.key != prepared.teacher_logits.key
+    for folder, width in ((other.baseline, 32), (other.baseline16, 16)):
+        manifest = read_manifest(folder)
+        assert (manifest.runtime, manifest.bits) == (name, width)
+    for split, logits in other.baseline_logits.items():
+        np.testing.assert_allclose(logits, prepared.baseline_logits[split], atol=1e-3)
+    recipe = TRAINED.model_copy(update={"layers": 2, "bits": bits} | HALF_PRUNED)
+    with pytest.raises(
+        ValueError, match=f"bits must be .* with runtime.name {name}, got {refused}"
+    ):
+        wrong = recipe.model_copy(update={"bits": refused, "seed": 77})
+        run_recipe(other, wrong, cache=cache, threads=1, progress=lambda *event: pytest.fail())
+    outcome = run_recipe(other, recipe, cache=cache, threads=1)
+    assert outcome.runtime == read_manifest(outcome.artifact).runtime == name
+    assert accuracy(outcome, other) > 0.85
+    assert outcome.size_bytes < 0.6 * other.baseline_size_bytes
+    assert {len(samples) for samples in outcome.latency["b1"].values()} == {6}
+    again = prepare(task, teacher, prepared.student, runtime, cache=cache, threads=1)
+    assert all(stage.cached for stage in again.stages)
 
 
 def test_a_student_with_its_own_tokenizer_learns_from_the_teacher(

@@ -45,6 +45,10 @@ def put(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("search.layers.type", "integer", ["search.layers", "integer", "categorical"]),
         ("search.bits", [8, 8], ["search.bits", "once"]),
         ("search.bits", {"type": "int", "low": 2, "high": 8}, ["search.bits", "got 5"]),
+        ("runtime.name", "tensorrt", ["runtime.name", "'openvino', 'onnxruntime' or 'torch'"]),
+        ("runtime.name", "torch", ["search.bits must be 32 or 16", "got 8", "or onnxruntime"]),
+        ("runtime.name", "onnxruntime", ["search.bits must be 32, 16, 8 or 4", "got 2"]),
+        ("runtime.device", "cuda", ["runtime", "device cuda needs name torch", "openvino"]),
         ("search.layers", {"type": "float", "low": 1, "high": 3}, ["search.layers", "integer"]),
         ("recipe.temperature", 2.0, ["recipe.temperature", "given under search as well"]),
         ("recipe.epochs", -1, ["recipe.epochs", "got -1"]),
@@ -70,6 +74,35 @@ def test_a_mistake_is_named_with_its_path_and_its_remedy(
     message = str(caught.value)
     assert all(part in message for part in said), message
     assert message.endswith("(x.yaml)") and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"recipe.bits": 2, "search.bits": None}, "recipe.bits must be 32, 16, 8 or 4"),
+        ({"reference_points": {"small": {"bits": 3}}}, "reference_points.small.bits must be"),
+        ({"search.clusters": [None, 16]}, "search.clusters needs runtime.name openvino, got 16"),
+        (
+            {"recipe.finetune_epochs": 1, "search.bits": [8, 4]},
+            "finetune_epochs needs runtime.name",
+        ),
+    ],
+)
+def test_what_the_runtime_cannot_store_is_refused_wherever_it_stands(
+    definition: dict[str, Any], changes: dict[str, Any], said: str
+) -> None:
+    put(put(definition, "runtime.name", "onnxruntime"), "search.bits", [8, 4])
+    parse_sweep(definition, source="x.yaml")
+    for path, value in changes.items():
+        put(definition, path, value)
+    with pytest.raises(ConfigError) as caught:
+        parse_sweep(definition, source="x.yaml")
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_quantization_alone_is_what_the_runtime_has(definition: dict[str, Any]) -> None:
+    put(put(definition, "runtime.name", "torch"), "search.bits", [32, 16])
+    assert parse_sweep(definition, source="x").references()["quantization"].bits == 16
 
 
 def test_every_mistake_gets_its_own_line(definition: dict[str, Any]) -> None:
