@@ -90,6 +90,7 @@ def front_rows(
     `across_processors` takes speed-ups for comparable, which is good enough to choose what to time
     again, and for nothing else.
     """
+    quality = quality_objective(objectives)
     models = candidates(rows)
     models = models[models["feasible"].fillna(True).astype(bool)]
     values, directions = objective_values(models, objectives), list(objectives.values())
@@ -101,7 +102,6 @@ def front_rows(
             of = models["processor"].eq(processor).fillna(False)
         here = np.flatnonzero(of.to_numpy(dtype=bool))
         mask[here] = front_mask(values[here], directions)
-    quality = quality_objective(objectives)
     ascending = objectives[quality] == "minimize"
     return models[mask].sort_values(quality, ascending=ascending, kind="stable")
 

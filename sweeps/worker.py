@@ -45,6 +45,7 @@ def work(run_dir: str, index: int, resources: JobResources) -> None:
     done = 0
     try:
         prepared = load_prepared(run, threads_of(job), progress)
+        register(run, prepared)  # Its artifacts may have been made again since.
         while limit is None or done < limit:
             if done and not _time_suffices(run, job):  # or a long trial would never be started
                 log.info("not enough time left for one more trial")
