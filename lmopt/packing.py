@@ -48,7 +48,7 @@ def pack(
     write_manifest(folder, manifest)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def count_macs(model: PreTrainedModel, length: int) -> int:
     """Multiply-accumulates of all matrix products for one text of `length` tokens."""
     model.set_attn_implementation("eager")  # The counter does not see into the fused one.

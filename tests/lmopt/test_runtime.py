@@ -191,7 +191,11 @@ def test_bytes_are_those_of_the_bits(
         }[bits]
         expected += vectors * (2 if bits == 16 else 4)
         weights = read_manifest(folder).files[-1]
-        assert stored_bytes(folder, weights) == pytest.approx(expected, rel=0.1), (runtime, bits)
+        actual = stored_bytes(folder, weights)
+        if bits == 4:  # Blocks may be wider than 32: fewer scales, but never less than the weights.
+            assert sum(p.numel() for p in matrices) / 2 < actual <= 1.1 * expected
+        else:
+            assert actual == pytest.approx(expected, rel=0.1), (runtime, bits)
 
 
 def stored_bytes(folder: Path, weights: str) -> int:
