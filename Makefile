@@ -9,7 +9,7 @@ SEED ?= 0
 # Every version is pinned in constraints.txt, so that the same commit gives the same environment.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check chaos bench clean
+.PHONY: demo test check chaos pages bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +43,10 @@ test: $(VENV)/.test check
 chaos: $(VENV)/.test
 	@$(BIN)/python -m slurm.devcluster install || true
 	$(BIN)/python -m tests.cluster.chaos --minutes $(MINUTES) --seed $(SEED)
+
+# Every code block of every page, as a user would run it; the pages' fast tests are in `make test`.
+pages: $(VENV)/.test
+	$(BIN)/python -m pytest -m pages tests/docs
 
 # Ratios against bare code that does the same work; no time is asserted. On an idle machine.
 bench: $(VENV)/.test

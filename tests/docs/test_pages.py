@@ -88,7 +88,7 @@ def test_what_is_made_smaller_is_on_a_page() -> None:
     assert all(text in asked for text in SMALLER)
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 @pytest.mark.timeout(1800)  # the whole tutorial, whoever comes first
 def test_the_tutorial_ends_with_a_winner(tutorial: tuple[User, dict[str, str]]) -> None:
     user, said = tutorial
@@ -109,7 +109,7 @@ def output(said: Mapping[str, str], start: str) -> str:
     return next(text for block, text in said.items() if block.startswith(start))
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", names([page for page in DOCS if page != TUTORIAL]))
 def test_the_blocks_of_a_page_run(
