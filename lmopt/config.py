@@ -119,7 +119,7 @@ class TaskConfig(Config):
     """A text classification task.
 
     `dataset` is a hub id, a folder (saved by `datasets`, holding `<class>/*.txt`, or holding
-    train/validation/test files), a csv, json lines or parquet file, or
+    train/validation/test files), a csv, json lines or parquet file (compressed or not), or
     `package:<import name>/<path>` for data that a pip package ships.
     """
 

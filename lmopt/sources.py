@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import tempfile
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,11 +140,11 @@ def _load_tables(location: str) -> Mapping[str, Any]:
     if (path / "dataset_dict.json").exists() or (path / "dataset_info.json").exists():
         saved = datasets.load_from_disk(location)
         return dict(saved) if isinstance(saved, datasets.DatasetDict) else {"all": saved}
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in LOADERS)
-    if not files or any(p.suffix not in LOADERS for p in files):
+    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if _suffix(p) in LOADERS)
+    if not files or any(_suffix(p) not in LOADERS for p in files):
         raise ValueError(
             f"no data in {location}: expected a folder saved by datasets, <class>/*.txt, "
-            f"or {', '.join(LOADERS)} files"
+            f"or {', '.join(LOADERS)} files (or one of these as .gz or alone in a .zip)"
         )
     return {_split_name(p, len(files)): _load_file(p) for p in files}
 
@@ -158,17 +159,29 @@ def _split_name(path: Path, files: int) -> str:
     raise ValueError(f"{path.name} is no split: call the files train, validation and test")
 
 
+def _suffix(path: Path) -> str:
+    """What a file is, compressed or not; a zip is what the one file in it is."""
+    if path.suffix == ".gz":
+        return Path(path.stem).suffix
+    if path.suffix == ".zip" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        return Path(names[0]).suffix if len(names) == 1 else ""
+    return path.suffix
+
+
 def _load_file(path: Path) -> Any:
     import datasets
 
+    suffix = _suffix(path)
     # "null" and "NA" are words of a text, not missing values.
-    options = {"keep_default_na": False} if LOADERS[path.suffix] == "csv" else {}
-    if path.suffix == ".tsv":
+    options = {"keep_default_na": False} if LOADERS[suffix] == "csv" else {}
+    if suffix == ".tsv":
         options["sep"] = "\t"  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:  # The library's own cache would grow for ever.
         try:
             return datasets.load_dataset(
-                LOADERS[path.suffix],
+                LOADERS[suffix],
                 data_files=str(path),
                 split="train",
                 cache_dir=folder,
@@ -177,7 +190,7 @@ def _load_file(path: Path) -> Any:
             )
         except Exception as error:
             reason = str(error.__cause__ or error).splitlines()[0]
-            raise ValueError(f"{path} is not a readable {path.suffix} file: {reason}") from None
+            raise ValueError(f"{path} is not a readable {suffix} file: {reason}") from None
 
 
 def _read_columns(table: Any, task: TaskConfig, split: str) -> Rows:

@@ -104,7 +104,7 @@ def _slurm_conf(folder: Path, config: ClusterConfig) -> str:
         "SlurmdParameters": "config_overrides",
         "ReturnToService": 2,
         "SlurmdTimeout": 30,  # a busy laptop answers late, and its nodes are not lost for it
-        "KillWait": 5,
+        "KillWait": 15,
         "MpiDefault": "none",
         "MailProg": "/bin/true",
     }

@@ -187,6 +187,7 @@ def test_a_failed_dependency_and_a_cancelled_task(cluster: Cluster, tmp_path: Pa
     exit = read_exit(failing[0], tmp_path)
     assert exit is not None
     assert exit.error == "ValueError: on purpose"
+    _until(lambda: read_exit(tasks[0], tmp_path) is not None)  # slurmctld knew it before the job
     ended = read_exit(tasks[0], tmp_path)
     assert ended is not None
     assert ended.error == "ended by SIGTERM"  # it does not take a SIGKILL, KillWait later

@@ -1,4 +1,6 @@
+import gzip
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,10 @@ def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
     table.to_json(tmp_path / "t.jsonl")
     table.to_parquet(tmp_path / "t.parquet")
     table.save_to_disk(tmp_path / "saved")
-    for name in ("t.csv", "t.tsv", "t.jsonl", "t.parquet", "saved"):
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+        archive.write(tmp_path / "t.csv", "t.csv")
+    (tmp_path / "t.jsonl.gz").write_bytes(gzip.compress((tmp_path / "t.jsonl").read_bytes()))
+    for name in ("t.csv", "t.tsv", "t.jsonl", "t.parquet", "t.zip", "t.jsonl.gz", "saved"):
         tables, names = read_rows(TaskConfig(dataset=str(tmp_path / name)))
         assert tables["all"].texts == COLUMNS["text"], name
         assert tables["all"].labels == COLUMNS["label"], name
@@ -67,6 +72,11 @@ def test_mistakes_are_named_with_what_there_is(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no data in"):
         read_rows(TaskConfig(dataset=str(tmp_path / "empty")))
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        archive.writestr("a.csv", "text,label")
+        archive.writestr("b.csv", "text,label")
+    with pytest.raises(ValueError, match=r"alone in a \.zip"):
+        read_rows(TaskConfig(dataset=str(tmp_path / "two.zip")))
     (tmp_path / "torn.parquet").write_bytes(b"PAR1 nothing else")
     with pytest.raises(ValueError, match=r"not a readable \.parquet file") as error:
         read_rows(TaskConfig(dataset=str(tmp_path / "torn.parquet")))
