@@ -5,6 +5,7 @@ need a shape and bits only: `run_recipe(prepared, recipe.untrained(), ...)` has 
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,17 @@ class Outcome:
     runtime: str
     threads: int
     versions: dict[str, str]
+
+
+def read_task(
+    task: TaskConfig, *, cache: Path, threads: int, progress: Progress | None = None
+) -> Data:
+    """The task's texts, labels and documents, before any model is looked at.
+
+    Raises ValueError, in one line with the remedy, for data that cannot be used.
+    """
+    configure_libraries(threads)
+    return data_stage(Walk(cache, threads, progress), task)
 
 
 def prepare(
@@ -294,18 +306,45 @@ def time_artifact(
     prepared: Prepared, artifact: Path, *, cache: Path, progress: Progress | None = None
 ) -> tuple[Latency, bool]:
     """Time an artifact against the teacher's two, in turn; the second value: it was noisy."""
+    (latency,), noisy = time_artifacts(prepared, [artifact], cache=cache, progress=progress)
+    return latency, noisy
+
+
+def time_artifacts(
+    prepared: Prepared,
+    artifacts: Sequence[Path],
+    *,
+    cache: Path,
+    progress: Progress | None = None,
+) -> tuple[list[Latency], bool]:
+    """Time artifacts and the teacher's two, all in turn in one process: one latency for each."""
     walk = Walk(cache, prepared.runtime.threads, progress)
-    tokens = tokens_stage(walk, prepared.data, artifact, prepared.task.max_length)
-    files = [stage.path / "tokens.npz" for stage in (prepared.tokens, tokens)]
-    return time_in_turn(
-        {
-            "baseline": Timed(prepared.baseline, files[0]),
-            "baseline16": Timed(prepared.baseline16, files[0]),
-            "trial": Timed(artifact, files[1]),
-        },
+    teacher = prepared.tokens.path / "tokens.npz"
+    timed = {
+        "baseline": Timed(prepared.baseline, teacher),
+        "baseline16": Timed(prepared.baseline16, teacher),
+    }
+    for number, artifact in enumerate(artifacts):
+        tokens = tokens_stage(walk, prepared.data, artifact, prepared.task.max_length)
+        timed[f"trial{number}"] = Timed(artifact, tokens.path / "tokens.npz")
+    samples, noisy = time_in_turn(
+        timed,
         threads=prepared.runtime.threads,
         rounds_b1=prepared.runtime.rounds_b1,
         rounds_b32=prepared.runtime.rounds_b32,
         device=prepared.runtime.device,
         progress=progress,
     )
+    return [_latency_of(samples, f"trial{number}") for number in range(len(artifacts))], noisy
+
+
+def _latency_of(samples: Latency, name: str) -> Latency:
+    """The samples of one artifact, called "trial", beside those of the teacher's two."""
+    return {
+        batch: {
+            "baseline": times["baseline"],
+            "baseline16": times["baseline16"],
+            "trial": times[name],
+        }
+        for batch, times in samples.items()
+    }

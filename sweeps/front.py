@@ -17,6 +17,8 @@ from sweeps.run import Run, open_run
 
 log = logging.getLogger("lmopt")
 
+TOGETHER = 8  # artifacts that are timed in turn in one process, beside the teacher's two
+
 
 def untimed(run: Run) -> pd.DataFrame:
     """Return the rows of the front and of the reference points that were not timed alone yet."""
@@ -40,20 +42,21 @@ def time_front(run: Run, job: Job) -> None:
     New timings can put another trial on the front, whose own were taken among other workers.
     """
     while not (wanted := untimed(run)).empty:
-        _time(run, wanted, job)
+        _time(run, wanted.head(TOGETHER), job)
 
 
 def _time(run: Run, wanted: pd.DataFrame, job: Job) -> None:
     from lmopt.environment import processor_name
-    from lmopt.pipeline import time_artifact
+    from lmopt.pipeline import time_artifacts
     from sweeps.remake import artifact_of
     from sweeps.worker import load_prepared
 
     prepared = load_prepared(run, threads_of(job))
-    for values in wanted.to_dict("records"):
-        log.info("timing trial %d alone", values["trial"])
-        artifact = artifact_of(run, prepared, {str(name): v for name, v in values.items()})
-        samples, noisy = time_artifact(prepared, artifact, cache=run.cache)
+    records = [{str(name): v for name, v in values.items()} for values in wanted.to_dict("records")]
+    log.info("timing alone: trials %s", ", ".join(str(values["trial"]) for values in records))
+    artifacts = [artifact_of(run, prepared, values) for values in records]
+    latencies, noisy = time_artifacts(prepared, artifacts, cache=run.cache)
+    for values, latency in zip(records, latencies, strict=True):
         overlay: dict[str, Any] = {
             "trial": int(values["trial"]),
             "attempt": int(values["attempt"]),
@@ -61,7 +64,7 @@ def _time(run: Run, wanted: pd.DataFrame, job: Job) -> None:
             "timing_noisy": noisy,
             "processor": processor_name(),
         }
-        for batch, timings in samples.items():
+        for batch, timings in latency.items():
             overlay.update(row.speed(batch, timings))
         name = run.row_path(overlay["trial"], overlay["attempt"]).name
         write_row(overlay, run.path / "remeasure" / name, partial=True)

@@ -17,6 +17,7 @@ from sweeps.config import Bound
 from sweeps.run import Run, read_json
 
 if TYPE_CHECKING:  # torch comes with it, and the login node reads rows too
+    from lmopt.data import Data
     from lmopt.pipeline import Outcome, Prepared
 
 Row = dict[str, Any]
@@ -81,7 +82,9 @@ def measured(prepared: "Prepared", outcome: "Outcome") -> Row:
         "versions": json.dumps(outcome.versions, sort_keys=True),
     }
     for split in ("validation", "test"):
-        row.update(quality(prepared, split, outcome.logits[split].argmax(axis=1)))
+        predictions = outcome.logits[split].argmax(axis=1)
+        row.update(quality(prepared.data, split, predictions))
+        row.update(quality_drop(prepared, split, predictions))
     row.update(closeness(prepared.baseline_logits["test"], outcome.logits["test"]))
     for batch, samples in outcome.latency.items():
         row.update(speed(batch, samples))
@@ -91,24 +94,28 @@ def measured(prepared: "Prepared", outcome: "Outcome") -> Row:
     return row
 
 
-def quality(prepared: "Prepared", split: str, predictions: npt.NDArray[np.int64]) -> Row:
-    """Return accuracy and the drop against the teacher's fp32 artifact on one split, in pairs."""
+def quality(data: "Data", split: str, predictions: npt.NDArray[np.int64]) -> Row:
+    """Return accuracy and macro-F1 on one split, with the error by document."""
     from sklearn.metrics import f1_score
 
-    labels, groups = prepared.labels[split], prepared.groups[split]
-    correct = (predictions == labels).astype(float)
-    reference = (prepared.baseline_logits[split].argmax(axis=1) == labels).astype(float)
-    accuracy, error = clustered_mean(correct, groups)
-    drop, drop_error = paired_difference(reference, correct, groups)
+    labels, groups = data.splits[split].labels, data.splits[split].groups
+    accuracy, error = clustered_mean((predictions == labels).astype(float), groups)
     return {
         f"accuracy_{split}": accuracy,
         f"accuracy_{split}_se": error,
         f"macro_f1_{split}": float(f1_score(labels, predictions, average="macro")),
-        f"accuracy_drop_{split}": drop,
-        f"accuracy_drop_{split}_se": drop_error,
         f"examples_{split}": len(labels),
         f"groups_{split}": len(np.unique(groups)),
     }
+
+
+def quality_drop(prepared: "Prepared", split: str, predictions: npt.NDArray[np.int64]) -> Row:
+    """Return what is lost against the teacher's fp32 artifact on one split, in pairs."""
+    labels, groups = prepared.labels[split], prepared.groups[split]
+    correct = (predictions == labels).astype(float)
+    reference = (prepared.baseline_logits[split].argmax(axis=1) == labels).astype(float)
+    drop, error = paired_difference(reference, correct, groups)
+    return {f"accuracy_drop_{split}": drop, f"accuracy_drop_{split}_se": error}
 
 
 def closeness(teacher_logits: npt.NDArray[Any], logits: npt.NDArray[Any]) -> Row:

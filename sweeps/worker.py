@@ -2,13 +2,13 @@
 
 import logging
 import traceback
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
 from analysis.results import read_rows, write_row
 from lmopt.config import Recipe
-from lmopt.linear import linear_baseline
-from lmopt.pipeline import Prepared, prepare, run_recipe
+from lmopt.data import Data
+from lmopt.linear import LinearOutcome, linear_baseline
+from lmopt.pipeline import Prepared, prepare, read_task, run_recipe
 from lmopt.training import DivergedError
 from slurm.jobs import Job
 from slurm.profile import JobResources
@@ -26,13 +26,21 @@ log = logging.getLogger("lmopt")
 
 
 def prepare_run(run_dir: str) -> None:
-    """Make what every trial needs: data, teacher, its logits, the baseline; and the linear row."""
+    """Make what every trial needs: data, teacher, its logits, the baseline; and the linear row.
+
+    The linear row comes first, minutes before any other, and again with what it loses against the
+    baseline.
+    """
     run, job = open_run(run_dir), this_job()
     progress = ProgressFile(run, job.job_id, "prepare")
     try:
-        prepared = load_prepared(run, threads_of(job), progress)
+        threads = threads_of(job)
+        data = read_task(run.sweep.task, cache=run.cache, threads=threads, progress=progress)
+        linear = linear_baseline(data)
+        write_linear_row(run, data, linear)
+        prepared = load_prepared(run, threads, progress)
         register(run, prepared)
-        write_linear_row(run, prepared)
+        write_linear_row(run, data, linear, prepared)
     finally:
         progress.close()
 
@@ -137,13 +145,11 @@ def record(run: Run, claim: Claim, result: row.Row) -> bool:
     return True
 
 
-def write_linear_row(run: Run, prepared: Prepared) -> None:
+def write_linear_row(
+    run: Run, data: Data, linear: LinearOutcome, prepared: Prepared | None = None
+) -> None:
     """Write the row of TF-IDF with logistic regression: what no language model needs to beat."""
-    path = run.rows / "linear.parquet"
-    if path.exists():
-        return
-    started = datetime.now(UTC)
-    linear = linear_baseline(prepared)
+    now = datetime.now(UTC)
     values: row.Row = {
         "run": run.name,
         "study": run.name,
@@ -152,12 +158,15 @@ def write_linear_row(run: Run, prepared: Prepared) -> None:
         "method": "linear",
         "state": "COMPLETE",
         "size_bytes": linear.size_bytes,
-        "size_ratio": prepared.baseline_size_bytes / linear.size_bytes,
         "runtime": "scikit-learn",
-        "seconds_total": (datetime.now(UTC) - started).total_seconds(),
-        "started_utc": started,
-        "finished_utc": datetime.now(UTC),
+        "seconds_total": linear.seconds,
+        "started_utc": now - timedelta(seconds=linear.seconds),
+        "finished_utc": now,
     }
-    for split in ("validation", "test"):
-        values.update(row.quality(prepared, split, linear.predictions[split]))
-    write_row(values, Path(path))
+    if prepared is not None:
+        values["size_ratio"] = prepared.baseline_size_bytes / linear.size_bytes
+    for split, predictions in linear.predictions.items():
+        values.update(row.quality(data, split, predictions))
+        if prepared is not None:
+            values.update(row.quality_drop(prepared, split, predictions))
+    write_row(values, run.rows / "linear.parquet")

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 
 from lmopt.config import Recipe
+from lmopt.data import Data, Split
 from lmopt.pipeline import Outcome, StageTime
 from slurm.record import Job, write_record
 from sweeps.run import Run
@@ -88,9 +89,12 @@ LABELS = {"validation": np.arange(40) % 4, "test": np.arange(80) % 4}
 
 def fake_prepared() -> SimpleNamespace:
     """What `prepare` would return for a task of 4 classes whose teacher is always right."""
+    groups = {split: np.arange(len(labels)) // 2 for split, labels in LABELS.items()}
+    splits = {split: Split([], LABELS[split], groups[split]) for split in LABELS}
     return SimpleNamespace(
+        data=Data(["a", "b", "c", "d"], splits, "data"),
         labels=LABELS,
-        groups={split: np.arange(len(labels)) // 2 for split, labels in LABELS.items()},
+        groups=groups,
         baseline_logits={split: _logits(labels, 0.0) for split, labels in LABELS.items()},
         teacher_key="teacher",
         baseline_size_bytes=1_000_000,

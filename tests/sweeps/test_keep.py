@@ -66,7 +66,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(worker, "load_prepared", load_prepared)
     monkeypatch.setattr(worker, "run_recipe", run_recipe)
-    monkeypatch.setattr(worker, "write_linear_row", lambda *_: None)
+    for name in ("read_task", "linear_baseline", "write_linear_row"):
+        monkeypatch.setattr(worker, name, lambda *_, **__: None)
 
 
 def sweep_through(run: Run) -> Run:
