@@ -19,13 +19,14 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lmopt.config import Bits
+from lmopt.first_token import keep_first_token
 from lmopt.models import load_classifier
 from lmopt.packing import pack
 from lmopt.rounding import Format
 from lmopt.storage import group_size, plan_storage
 from lmopt.weights import MODEL_FILES, clear_padding, name_layers, store, weight_constants
 
-VERSION = 3
+VERSION = 4
 INPUTS = ("input_ids", "attention_mask")
 
 Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -59,6 +60,7 @@ def convert(model: PreTrainedModel) -> Any:
             input=[(name, shape, ov.Type.i64) for name in INPUTS],
         )
     converted.outputs[0].get_tensor().set_names({"logits"})
+    keep_first_token(converted)
     # The traced module's classes would keep its weights alive: 60 MB a trial in a long worker.
     torch.jit._state._clear_class_state()  # type: ignore[no-untyped-call]
     torch._C._jit_clear_class_registry()

@@ -150,7 +150,7 @@ def test_the_manifest_tells_the_truth(artifacts: dict[Bits, Path], narrow: Path)
 def test_every_way_to_store_runs_and_is_near_the_model(
     options: dict[str, Any], narrow: Path, tokens: Tokens, tmp_path: Path
 ) -> None:
-    calibration = [pad([tokens[i]], 0) for i in range(8)]
+    calibration = [pad([tokens[i]], 0) for i in range(24)]
     build_artifact(narrow, 32, tmp_path, **options, calibration=calibration)
     batch = pad([tokens[i] for i in range(len(tokens))], 0)
     got = open_session(tmp_path, threads=1)(*batch)
