@@ -11,6 +11,7 @@ from analysis.pareto import knee_index
 from analysis.recipes import describe, method_settings, recipe_of
 from analysis.report import front_table
 from analysis.selection import (
+    above_linear,
     front_rows,
     main_processor,
     objective_values,
@@ -45,8 +46,9 @@ def picks_table(
                 key = (f"≤ {100 * limit:g} {_points(limit)} lost", near[int(best)])
                 picks.setdefault(key, []).append(superlative(name, direction))
     if len(front) > 2:
-        knee = knee_index(objective_values(front, objectives), list(objectives.values()))
-        picks[(KNEE, knee)] = []
+        worth = above_linear(front.reset_index(drop=True), rows, objectives)
+        knee = knee_index(objective_values(worth, objectives), list(objectives.values()))
+        picks[(KNEE, int(worth.index[knee]))] = []
     names = [f"{limit}: {', '.join(best)}" if best else limit for (limit, _), best in picks.items()]
     found = table.iloc[[index for _, index in picks]].reset_index(drop=True)
     found = found.drop(columns=[name for name in found if str(name).startswith("param_")])

@@ -124,11 +124,28 @@ def quality_drop(
     return pd.Series(np.nan, models.index)
 
 
+def above_linear(
+    models: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str]
+) -> pd.DataFrame:
+    """The models that are better than the sweep's linear one, which is smaller than any of them.
+
+    All of them where there is no linear row, or where none is better.
+    """
+    quality = quality_objective(objectives)
+    linear = rows.loc[rows["kind"].eq("linear"), quality].dropna()
+    if linear.empty:
+        return models
+    values, line = models[quality].astype(float), float(linear.iloc[0])
+    better = values > line if objectives[quality] == "maximize" else values < line
+    return models[better] if better.any() else models
+
+
 def best_combination(rows: pd.DataFrame, objectives: Mapping[str, str]) -> tuple[pd.DataFrame, str]:
     """The searched model that one would take: a frame of one row (none: empty), and the rule.
 
     The best in the first objective beside quality (the smallest) among the searched trials on the
-    front that are at most one point below the baseline; if there is none, the knee.
+    front that are at most one point below the baseline; if there is none, the knee of those that
+    are better than the linear model.
     """
     rows = main_processor(rows, objectives)
     front = front_rows(rows, objectives)
@@ -141,6 +158,7 @@ def best_combination(rows: pd.DataFrame, objectives: Mapping[str, str]) -> tuple
     others = [name for name in objectives if name != quality]
     near = front[within(front, rows, objectives, TOLERANCE)]
     if near.empty or not others:
+        front = above_linear(front, rows, objectives)
         knee = knee_index(objective_values(front, objectives), list(objectives.values()))
         return front.iloc[[knee]], "knee of the front, the point closest to its ideal one"
     best = near.sort_values(others[0], ascending=objectives[others[0]] == "minimize", kind="stable")

@@ -35,6 +35,23 @@ def test_the_method_table_holds_each_method_once_in_order(
     assert f"trial {best['trial']}: " in best["note"]
 
 
+def test_the_knee_is_better_than_the_linear_model(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(60)
+    searched = rows["kind"].eq("search")
+    rows.loc[searched, "accuracy_validation"] -= 0.05  # no point lost is out of reach then
+    line = rows.loc[searched, "accuracy_validation"].median()
+    rows.loc[rows["kind"].eq("linear"), "accuracy_validation"] = line
+    best, rule = best_combination(rows, objectives)
+    assert rule.startswith("knee")
+    assert best["accuracy_validation"].item() > line
+    rows.loc[rows["kind"].eq("linear"), "accuracy_validation"] = (
+        0.99  # nothing is: the best there is
+    )
+    assert len(best_combination(rows, objectives)[0]) == 1
+
+
 def test_the_best_combination_is_the_smallest_near_the_baseline_on_validation(
     make_rows: MakeRows, objectives: dict[str, str]
 ) -> None:
