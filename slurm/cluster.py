@@ -73,11 +73,15 @@ def up(folder: Path, config: ClusterConfig) -> ClusterConfig:
         )
     if re.search(r"[\s#\\%]", str(folder)):  # slurm.conf has no quotes
         raise ClusterError(f"no blank, #, \\ or % may be in {str(folder)!r}: use --dir /tmp/dev")
-    config = read_config(folder) or config
+    known = read_config(folder)
+    if known is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        # `down` removes the folder with all that is in it.
+        raise ClusterError(f"{folder} is there and no cluster's: give --dir a new or empty folder")
+    config = known or config
     check_packages(accounting=config.accounting)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_configuration(folder, config)
     (folder / "cluster.json").write_text(json.dumps(asdict(config)))
+    write_configuration(folder, config)
     _start_munge(folder)
     if config.accounting:
         _start_accounting(folder, config)
