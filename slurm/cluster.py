@@ -171,7 +171,7 @@ def read_config(folder: Path) -> ClusterConfig | None:
     """The configuration of the cluster in `folder`, None if there is none."""
     try:
         values = json.loads((folder / "cluster.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     config = ClusterConfig(**values)
     return replace(config, nodes=tuple(config.nodes), node_ports=tuple(config.node_ports))

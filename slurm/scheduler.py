@@ -19,6 +19,15 @@ _SILENT = re.compile(
     r"slurm_load_jobs error: (?!invalid job id)",
     re.IGNORECASE,
 )
+# Slurm refuses these jobs now and may take them later: https://slurm.schedmd.com/job_reason_codes.html
+_FULL = re.compile(r"SubmitJob|MaxJobCount|resource temporarily|too many", re.IGNORECASE)
+# Reasons that no waiting ends. DependencyNeverSatisfied is none of them: Slurm itself cancels such
+# a job a moment later (`kill-on-invalid-dep`), as it does with each guard that was not needed.
+_HOPELESS = re.compile(
+    r"held|BadConstraints|PartitionTimeLimit|PartitionNodeLimit|InvalidAccount|InvalidQOS|"
+    r"(Account|QOS)NotAllowed|Max(WallDuration|Cpu|Node|Mem|GRES)\w*PerJob",
+    re.IGNORECASE,
+)
 _OVER = re.compile(r"invalid job id|already completing or completed", re.IGNORECASE)
 
 
@@ -83,8 +92,14 @@ def queue_states(job_ids: Sequence[str]) -> dict[str, str]:
 
 
 def _held(state: str, reason: str) -> str:
-    """HELD for a job that waits until somebody releases it, as after a failed start on a node."""
-    return "HELD" if state == "PENDING" and "held" in reason.lower() else state
+    """HELD for a job that waits until a person does something: one that Slurm holds, as after a
+    failed start on a node, or one that asks for more than a limit allows."""
+    return "HELD" if state == "PENDING" and _HOPELESS.search(reason) else state
+
+
+def is_passing(words: str) -> bool:
+    """Whether Slurm refused a job for the moment only: it is away, or the queue is full."""
+    return bool(_SILENT.search(words) or _FULL.search(words))
 
 
 def accounting_states(job_ids: Sequence[str]) -> dict[str, str]:
