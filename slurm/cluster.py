@@ -42,13 +42,14 @@ def new_config(
     max_array_size: int = 1001,
     settings: dict[str, str] | None = None,
 ) -> ClusterConfig:
-    """A configuration with free ports and names. Every node has all CPUs of the machine unless
-    `node_cpus` says less, so its nodes together may have more than there are."""
+    """A configuration with free ports and names. A node has its share of the machine's CPUs, and
+    then is kept to them, unless `node_cpus` says another number: its nodes together may have more
+    than there are."""
     ports = free_ports(nodes + 2)
     memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     return ClusterConfig(
         nodes=free_node_names(nodes),
-        node_cpus=node_cpus or len(os.sched_getaffinity(0)),
+        node_cpus=node_cpus or max(1, len(os.sched_getaffinity(0)) // nodes),
         node_mem_mb=node_mem_mb or memory_mb // nodes,
         max_array_size=max_array_size,
         accounting=accounting,

@@ -197,13 +197,19 @@ def _config() -> dict[str, str]:
 
 
 def _max_submit_jobs(account: str | None, qos: str | None) -> int | None:
-    user = f"user={getpass.getuser()}"
-    where = [user, *([f"account={account}"] if account else [])]
-    show = ["sacctmgr", "-nP", "show"]
-    limits = _call([*show, "assoc", "where", *where, "format=MaxSubmitJobs,GrpSubmitJobs"]).stdout
-    where = [f"name={qos or 'normal'}"]
-    limits += _call([*show, "qos", "where", *where, "format=MaxSubmitJobsPU,GrpSubmitJobs"]).stdout
+    """The least limit of the account and the QOS: the user's own defaults where none is named."""
+    user = getpass.getuser()
+    account = account or _accounts("user", f"name={user}", "DefaultAccount").strip()
+    where = [f"user={user}", *([f"account={account}"] if account else [])]
+    qos = qos or _accounts("assoc", *where, "DefaultQOS").split("\n")[0] or "normal"
+    limits = _accounts("assoc", *where, "MaxSubmitJobs,GrpSubmitJobs")
+    limits += _accounts("qos", f"name={qos}", "MaxSubmitJobsPU,GrpSubmitJobs")
     return min((int(number) for number in re.findall(r"\d+", limits)), default=None)
+
+
+def _accounts(what: str, *where_and_format: str) -> str:
+    *where, columns = where_and_format
+    return _call(["sacctmgr", "-nP", "show", what, "where", *where, f"format={columns}"]).stdout
 
 
 def submission_room(account: str | None = None, qos: str | None = None) -> int | None:

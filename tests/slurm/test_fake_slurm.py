@@ -262,6 +262,33 @@ def test_a_silent_controller_kills_nobody(fake: FakeSlurm, tmp_path: Path) -> No
         cancel(["1"], tmp_path)
 
 
+# A user of two accounts, whose default one has a QOS of its own.
+SACCTMGR = """
+case "$*" in
+  *"show user "*DefaultAccount) echo chemistry ;;
+  *"show assoc "*account=chemistry*DefaultQOS) echo short ;;
+  *"show assoc "*DefaultQOS) echo normal ;;
+  *"show assoc "*account=chemistry*) echo '50|' ;;
+  *"show assoc "*) echo '2|' ;;
+  *"show qos "*name=short*) echo '7|' ;;
+  *"show qos "*) echo '1|' ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("account", "qos", "limit"),
+    [(None, None, 7), ("chemistry", None, 7), ("physics", None, 1), (None, "long", 1)],
+)
+def test_the_room_in_the_queue_is_that_of_the_users_own_account_and_qos(
+    fake: FakeSlurm, account: str | None, qos: str | None, limit: int
+) -> None:
+    fake.answers("sacctmgr", SACCTMGR)
+    fake.answers("scontrol", f"{SCONTROL}\necho 'AccountingStorageType = x/slurmdbd'")
+    fake.answers("squeue", "")
+    assert scheduler.submission_room(account, qos) == limit
+
+
 def test_cancel_minds_only_what_slurm_really_refuses(fake: FakeSlurm, tmp_path: Path) -> None:
     fake.answers("scancel", "echo 'scancel: error: Kill job error on job id 5: Invalid job id' >&2")
     cancel(["5"], tmp_path)
