@@ -6,10 +6,12 @@ npz file the spec names.
 The functions without underscore start it and return what it wrote.
 """
 
+import contextlib
 import ctypes
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,7 @@ BATCH_SIZE = 64
 PASSES = 3  # Every input is timed so many times: its spread is noise, not length.
 MAX_NOISE = 0.25
 REPEATS = 2
+CORE_NAME = "lmopt-measure-core"  # Of the sockets that stand for a machine's cores.
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Progress = Callable[[str, float | None], None]
@@ -221,10 +224,26 @@ def _latency(spec: dict[str, Any], report: Callable[[float], None]) -> dict[str,
     return arrays
 
 
-def _pin(threads: int) -> None:
-    """Stay on the first `threads` of the cores this process may use."""
+def _pin(threads: int) -> list[socket.socket]:
+    """Stay on `threads` of the cores this process may use: on those that no other measurement of
+    the machine has, or on the first ones where there are too few.
+
+    Not every cluster binds its jobs, and all of a node would be timed on its first core. A core is
+    taken as long as the sockets that are returned live: names of no file, which the kernel frees
+    whatever ends their holder.
+    """
+    taken: dict[int, socket.socket] = {}
     if hasattr(os, "sched_setaffinity"):  # Linux only.
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+        cores = sorted(os.sched_getaffinity(0))
+        for core in cores:
+            if len(taken) < threads:
+                name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                with contextlib.suppress(OSError):
+                    name.bind(f"\0{CORE_NAME}-{core}")
+                    taken[core] = name
+        others = [core for core in cores if core not in taken]
+        os.sched_setaffinity(0, [*taken, *others][:threads])
+    return list(taken.values())
 
 
 def _die_with_parent() -> None:
@@ -237,7 +256,7 @@ def main(path: str) -> None:
     """Do what the spec asks for and write the arrays it yields."""
     _die_with_parent()
     spec = json.loads(Path(path).read_text())
-    _pin(spec["threads"])
+    cores = _pin(spec["threads"])
     reported = time.monotonic()
 
     def report(fraction: float) -> None:
@@ -248,6 +267,7 @@ def main(path: str) -> None:
 
     work = {"evaluate": _evaluate, "latency": _latency}[spec["what"]]
     np.savez(spec["output"], **work(spec, report))
+    del cores
 
 
 if __name__ == "__main__":

@@ -42,13 +42,14 @@ def new_config(
     max_array_size: int = 1001,
     settings: dict[str, str] | None = None,
 ) -> ClusterConfig:
-    """A configuration with free ports and names. Every node has all CPUs of the machine unless
-    `node_cpus` says less, so its nodes together may have more than there are."""
+    """A configuration with free ports and names. A node has its share of the machine's CPUs, and
+    then is kept to them, unless `node_cpus` says another number: its nodes together may have more
+    than there are."""
     ports = free_ports(nodes + 2)
     memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     return ClusterConfig(
         nodes=free_node_names(nodes),
-        node_cpus=node_cpus or len(os.sched_getaffinity(0)),
+        node_cpus=node_cpus or max(1, len(os.sched_getaffinity(0)) // nodes),
         node_mem_mb=node_mem_mb or memory_mb // nodes,
         max_array_size=max_array_size,
         accounting=accounting,
@@ -73,11 +74,15 @@ def up(folder: Path, config: ClusterConfig) -> ClusterConfig:
         )
     if re.search(r"[\s#\\%]", str(folder)):  # slurm.conf has no quotes
         raise ClusterError(f"no blank, #, \\ or % may be in {str(folder)!r}: use --dir /tmp/dev")
-    config = read_config(folder) or config
+    known = read_config(folder)
+    if known is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        # `down` removes the folder with all that is in it.
+        raise ClusterError(f"{folder} is there and no cluster's: give --dir a new or empty folder")
+    config = known or config
     check_packages(accounting=config.accounting)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_configuration(folder, config)
     (folder / "cluster.json").write_text(json.dumps(asdict(config)))
+    write_configuration(folder, config)
     _start_munge(folder)
     if config.accounting:
         _start_accounting(folder, config)
@@ -167,7 +172,7 @@ def read_config(folder: Path) -> ClusterConfig | None:
     """The configuration of the cluster in `folder`, None if there is none."""
     try:
         values = json.loads((folder / "cluster.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     config = ClusterConfig(**values)
     return replace(config, nodes=tuple(config.nodes), node_ports=tuple(config.node_ports))

@@ -53,9 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     start = commands.add_parser("up", parents=[folder], help="start it, or what crashed of it")
     start.add_argument("--nodes", type=_positive, default=2)
     start.add_argument("--accounting", action=argparse.BooleanOptionalAction, default=True)
-    start.add_argument(
-        "--cpus-per-node", type=_positive, help="default: all of the machine, each node"
-    )
+    start.add_argument("--cpus-per-node", type=_positive, help="default: its share of the machine")
     start.add_argument(
         "--mem-mb", type=_positive, help="of a node; default: its share of the machine"
     )

@@ -17,7 +17,7 @@ __all__ = [
 
 JobState = Literal[
     "PENDING",
-    "HELD",  # pending until a person releases it
+    "HELD",  # pending until a person releases it, or asks for less
     "RUNNING",
     "DONE",
     "FAILED",  # a Python error: its line is in the exit record

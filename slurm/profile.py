@@ -134,6 +134,11 @@ class Profile(JobResources):
         merged["exclude"] = ",".join([*nodes, *sorted(set(exclude))]) or None
         return JobResources(**merged)
 
+    def without_growth(self) -> Self:
+        """The profile of a cluster that gives no job more than it is asked for here."""
+        retries = self.retries.model_copy(update={"memory_growth": 1.0, "time_growth": 1.0})
+        return self.model_copy(update={"retries": retries})
+
     def to_yaml(self) -> str:
         """What `load_profile` reads back: only the keys that were given."""
         return yaml.safe_dump(self.model_dump(exclude_unset=True), sort_keys=False)

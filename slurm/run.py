@@ -61,8 +61,7 @@ class RecordedCall:
         import submitit
 
         environment = submitit.JobEnvironment()
-        if environment.global_rank != 0:  # one record per job, however many nodes
-            self.function(*args)
+        if environment.global_rank != 0:  # a job of several nodes is one job: its first task's
             return
         job = _start(environment, self.folder)
         self._catch_signals(job)

@@ -19,6 +19,15 @@ _SILENT = re.compile(
     r"slurm_load_jobs error: (?!invalid job id)",
     re.IGNORECASE,
 )
+# Slurm refuses these jobs now and may take them later: https://slurm.schedmd.com/job_reason_codes.html
+_FULL = re.compile(r"SubmitJob|MaxJobCount|resource temporarily|too many", re.IGNORECASE)
+# Reasons that no waiting ends. DependencyNeverSatisfied is none of them: Slurm itself cancels such
+# a job a moment later (`kill-on-invalid-dep`), as it does with each guard that was not needed.
+_HOPELESS = re.compile(
+    r"held|BadConstraints|PartitionTimeLimit|PartitionNodeLimit|InvalidAccount|InvalidQOS|"
+    r"(Account|QOS)NotAllowed|Max(WallDuration|Cpu|Node|Mem|GRES)\w*PerJob",
+    re.IGNORECASE,
+)
 _OVER = re.compile(r"invalid job id|already completing or completed", re.IGNORECASE)
 
 
@@ -83,8 +92,14 @@ def queue_states(job_ids: Sequence[str]) -> dict[str, str]:
 
 
 def _held(state: str, reason: str) -> str:
-    """HELD for a job that waits until somebody releases it, as after a failed start on a node."""
-    return "HELD" if state == "PENDING" and "held" in reason.lower() else state
+    """HELD for a job that waits until a person does something: one that Slurm holds, as after a
+    failed start on a node, or one that asks for more than a limit allows."""
+    return "HELD" if state == "PENDING" and _HOPELESS.search(reason) else state
+
+
+def is_passing(words: str) -> bool:
+    """Whether Slurm refused a job for the moment only: it is away, or the queue is full."""
+    return bool(_SILENT.search(words) or _FULL.search(words))
 
 
 def accounting_states(job_ids: Sequence[str]) -> dict[str, str]:
@@ -182,13 +197,19 @@ def _config() -> dict[str, str]:
 
 
 def _max_submit_jobs(account: str | None, qos: str | None) -> int | None:
-    user = f"user={getpass.getuser()}"
-    where = [user, *([f"account={account}"] if account else [])]
-    show = ["sacctmgr", "-nP", "show"]
-    limits = _call([*show, "assoc", "where", *where, "format=MaxSubmitJobs,GrpSubmitJobs"]).stdout
-    where = [f"name={qos or 'normal'}"]
-    limits += _call([*show, "qos", "where", *where, "format=MaxSubmitJobsPU,GrpSubmitJobs"]).stdout
+    """The least limit of the account and the QOS: the user's own defaults where none is named."""
+    user = getpass.getuser()
+    account = account or _accounts("user", f"name={user}", "DefaultAccount").strip()
+    where = [f"user={user}", *([f"account={account}"] if account else [])]
+    qos = qos or _accounts("assoc", *where, "DefaultQOS").split("\n")[0] or "normal"
+    limits = _accounts("assoc", *where, "MaxSubmitJobs,GrpSubmitJobs")
+    limits += _accounts("qos", f"name={qos}", "MaxSubmitJobsPU,GrpSubmitJobs")
     return min((int(number) for number in re.findall(r"\d+", limits)), default=None)
+
+
+def _accounts(what: str, *where_and_format: str) -> str:
+    *where, columns = where_and_format
+    return _call(["sacctmgr", "-nP", "show", what, "where", *where, f"format={columns}"]).stdout
 
 
 def submission_room(account: str | None = None, qos: str | None = None) -> int | None:

@@ -93,7 +93,10 @@ def _claim_new(
 
 
 def _liveness_is_due(run: Run) -> bool:
-    """Let one worker a minute look for dead jobs: a query each trial would burden the scheduler."""
+    """Let one worker a minute look for dead jobs: a query each trial would burden the scheduler.
+
+    It is not asked once the budget is spent, when each worker has no more than its last question.
+    """
     stamp = run.path / "liveness.stamp"
     try:
         if time.time() - stamp.stat().st_mtime < LIVENESS_INTERVAL_S:

@@ -180,7 +180,8 @@ def _answer(
 
 
 def _compare(what: str, found: Mapping[str, Any], resources: JobResources) -> Iterator[Finding]:
-    yield Finding(what, f"{found['node']}: {found['cores']} cores of {found['processor']}")
+    bound = "" if found["cores"] <= resources.cpus else f"; jobs are not bound to {resources.cpus}"
+    yield Finding(what, f"{found['node']}: {found['cores']} cores of {found['processor']}{bound}")
     here = {name: metadata.version(name) for name in PACKAGES}
     other = {n: v for n, v in found["versions"].items() if here[n] != v}
     remedy = "use one environment, on a file system that the nodes share" if other else ""

@@ -6,7 +6,7 @@ from slurm.profile import Dependency, Kind, Profile
 from slurm.submit import render
 from sweeps.config import SweepConfig
 from sweeps.estimate import Estimate, estimate
-from sweeps.launch import worker_jobs
+from sweeps.launch import worker_count, worker_jobs
 
 # A job's title, its kind, and what it waits for; its number is Slurm's to give: names stand for it.
 _JOBS: list[tuple[str, Kind, str, Dependency]] = [
@@ -36,7 +36,7 @@ def _script(
     resources = profile.job(kind)
     tasks = 1
     if kind == "worker":
-        tasks = worker_jobs(sweep, profile, sweep.study.trials)
+        tasks = worker_count(sweep, profile, sweep.study.trials)
         limit = min(resources.array_parallelism, sweep.resources.workers)
         resources = resources.model_copy(update={"array_parallelism": limit})
     name = f"lmopt-{path.name}" + ("-guard" if title == "guard" else "")

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from analysis.results import compact, load_results, read_rows
 from slurm.jobs import Job, JobState, job_states
 from slurm.profile import JobResources
+from slurm.scheduler import is_passing
 from slurm.submit import SubmissionError
 from sweeps import reconcile
 from sweeps.front import measures_apart, time_front, untimed, why_not_measured
@@ -28,7 +29,7 @@ from sweeps.rounds import (
     worker_losses,
     write_round,
 )
-from sweeps.run import Run, open_run, write_json
+from sweeps.run import Run, open_run, without_growth, write_json
 from sweeps.study import locked_study, open_study
 
 log = logging.getLogger("lmopt")
@@ -152,9 +153,16 @@ def _launch_next(run: Run, number: int, lost: Sequence[Orphan]) -> None:
     left = len(lost) + trials_left(run, open_study(run))
 
     def refused(error: SubmissionError) -> None:
-        nonlocal worker
-        if "node" in str(error):  # there may be no other node than those that failed
-            worker = worker.model_copy(update={"exclude": run.profile.job("worker").exclude})
+        nonlocal run, worker
+        said = run.profile.job("worker")
+        if is_passing(str(error)):
+            return
+        if "node" in str(error) and worker.exclude != said.exclude:
+            # There may be no other node than those that failed.
+            worker = worker.model_copy(update={"exclude": said.exclude})
+        elif worker != said:
+            log.warning("the next round asks for what the profile says, not for more")
+            run, worker = without_growth(run), said
 
     def submit() -> None:
         if len(rounds(run)) == number + 1:  # or this very job, on a node that was lost, was faster

@@ -37,7 +37,7 @@ def launch(
     """Submit one round and return at once; `worker` overrides what a worker asks for."""
     number = len(rounds(run))
     worker = worker or run.profile.job("worker")
-    jobs = _worker_count(run, trials_left)
+    jobs = worker_count(run.sweep, run.profile, trials_left)
     calls = [(str(run.path), number * 10_000 + index, worker) for index in range(jobs)]
     parallel = worker.model_copy(
         update={"array_parallelism": min(worker.array_parallelism, run.sweep.resources.workers)}
@@ -150,10 +150,10 @@ def _name(run: Run) -> str:
     return f"lmopt-{run.name}"
 
 
-def _worker_count(run: Run, trials_left: int) -> int:
-    """Return how many worker jobs the trials that are left can keep busy."""
-    wanted = worker_jobs(run.sweep, run.profile, trials_left)
-    room = _room(run.profile) - OTHER_JOBS
+def worker_count(sweep: SweepConfig, profile: Profile, trials: int) -> int:
+    """Return how many worker jobs a round submits now for a number of trials."""
+    wanted = worker_jobs(sweep, profile, trials)
+    room = _room(profile) - OTHER_JOBS
     return max(1, wanted if room > wanted else int(room))
 
 

@@ -113,7 +113,8 @@ def why_idle(run: Run, states: Mapping[str, JobState]) -> str | None:
     if held:
         return (
             f"Slurm holds job {held[0]}: 'scontrol show job {held[0]}' says why,"
-            f" 'scontrol release {held[0]}' lets it go on"
+            f" 'scontrol release {held[0]}' lets it go on; if it asks for too much, 'lmopt cancel"
+            f" {run.path}', lower {run.path / 'profile.yaml'} and 'lmopt resume {run.path}'"
         )
     submitted = rounds(run)
     if any(state in LIVE for state in states.values()):

@@ -16,6 +16,8 @@ from filelock import FileLock
 from slurm.profile import Profile, load_profile
 from sweeps.config import ConfigError, SweepConfig, parse_sweep
 
+GROWTH_REFUSED = "growth.refused"  # there once Slurm would not take a job grown by `retries`
+
 
 @dataclass(frozen=True)
 class Run:
@@ -120,14 +122,23 @@ def open_run(path: Path | str) -> Run:
         yaml.safe_load((path / "sweep.yaml").read_text(encoding="utf-8")),
         source=str(path / "sweep.yaml"),
     )
+    profile = load_profile(path / "profile.yaml")
+    if (path / GROWTH_REFUSED).exists():
+        profile = profile.without_growth()
     return Run(
         path=path.resolve(),
         sweep=sweep,
-        profile=load_profile(path / "profile.yaml"),
+        profile=profile,
         cache=Path(state["cache"]),
         trials=state["trials"],
         study_name=state["study_name"],
     )
+
+
+def without_growth(run: Run) -> Run:
+    """Ask for no more, from now on and in every job of the run, than the profile itself says."""
+    (run.path / GROWTH_REFUSED).touch()
+    return replace(run, profile=run.profile.without_growth())
 
 
 def set_budget(run: Run, trials: int) -> Run:

@@ -1,6 +1,7 @@
 """What the jobs of a sweep do: prepare once, then run trials in every worker."""
 
 import logging
+import re
 import traceback
 from datetime import UTC, datetime, timedelta
 
@@ -23,6 +24,8 @@ from sweeps.run import Run, open_run
 from sweeps.study import locked_study
 
 log = logging.getLogger("lmopt")
+
+_NO_MEMORY = re.compile(r"can't allocate memory|CUDA out of memory|OutOfMemoryError|bad_alloc")
 
 
 def prepare_run(run_dir: str) -> None:
@@ -55,7 +58,8 @@ def work(run_dir: str, index: int, resources: JobResources) -> None:
         prepared = load_prepared(run, threads_of(job), progress)
         register(run, prepared)  # Its artifacts may have been made again since.
         while limit is None or done < limit:
-            if done and not _time_suffices(run, job):  # or a long trial would never be started
+            # The first trial always starts: a long one would never be run otherwise.
+            if done and not _time_suffices(run, job, resources):
                 log.info("not enough time left for one more trial")
                 break
             claim = next_attempt(run, job, resources, worker=index)
@@ -84,14 +88,14 @@ def load_prepared(run: Run, threads: int, progress: ProgressFile | None = None) 
     )
 
 
-def _time_suffices(run: Run, job: Job) -> bool:
-    """Whether the longest trial so far would still fit into the job's time limit."""
+def _time_suffices(run: Run, job: Job, resources: JobResources) -> bool:
+    """Whether the longest trial so far would still end before Slurm's warning of the time limit."""
     left_s = job.seconds_left()
     if left_s is None:
         return True
     rows = read_rows(run.path)
     seconds = rows.loc[rows["state"] == "COMPLETE", "seconds_total"].max()
-    return not seconds > left_s  # no trial yet (NaN): start one
+    return not seconds > left_s - resources.signal_delay_s  # no trial yet (NaN): start one
 
 
 def run_attempt(
@@ -121,14 +125,24 @@ def run_attempt(
         result["timed_alone"] = False
     except DivergedError as error:
         result = {"state": "FAIL", "error": f"diverged: {error}"}
-    except MemoryError as error:
-        result = {"state": "LOST", "error": f"out of memory: {error}"}
     except Exception as error:  # a failed trial is a result too; the sweep goes on
         traceback.print_exc()
         result = {"state": "FAIL", "error": f"{type(error).__name__}: {error}"}
+        if lacks_memory(error):
+            hint = "; lower batch_size" if "CUDA" in str(error) else ""
+            result = {"state": "LOST", "error": f"out of memory: {error}{hint}"}
     return record(
         run, claim, {**row.spent(claim, job), "log_path": row.log_path(run, job), **result}
     )
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether a trial ended for want of memory, its own process's or a measuring one's.
+
+    torch says so in a RuntimeError: of its own kind for CUDA, by its words alone for the CPU.
+    """
+    words = isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))
+    return isinstance(error, MemoryError) or bool(words)
 
 
 def record(run: Run, claim: Claim, result: row.Row) -> bool:

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ def _running(*, accounting: bool, nodes: int, max_array_size: int) -> Iterator[C
         )
         config = devcluster.up(folder, config)
         os.environ |= devcluster.variables(folder)
+        if not config.cgroups:
+            warnings.warn("NO CGROUP v1, OUT OF MEMORY NOT TESTED", stacklevel=1)
         yield Cluster(folder, config)
     finally:
         devcluster.down(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -108,8 +109,24 @@ class Workspace:
         changes: dict[str, Any] | None = None,
         profile: dict[str, Any] | None = None,
     ) -> Path:
-        """Submit a sweep and return its run directory."""
-        self.lmopt(f"submit {self.write(name, changes or {}, profile or {})}")
+        """Submit a sweep, lose the session that it was submitted from, return its run directory."""
+        lmopt = shlex.join([sys.executable, "-P", "-m", "sweeps.cli"])
+        line = f"{lmopt} submit {self.write(name, changes or {}, profile or {})}"
+        shell = subprocess.Popen(
+            ["bash", "-c", f"{line}; echo ended $?; sleep 600"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder,
+            env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}, start_new_session=True,
+        )  # fmt: skip
+        assert shell.stdout is not None
+        said: list[str] = []
+        for text in shell.stdout:
+            said.append(text)
+            if text.startswith("ended "):
+                break
+        for how in (signal.SIGHUP, signal.SIGKILL):
+            os.killpg(shell.pid, how)
+        shell.communicate()
+        assert said[-1] == "ended 0\n", "".join(said)
         return self.folder / "runs" / name
 
 

@@ -1,6 +1,6 @@
 """Faults at random while small sweeps run, for as long as asked: `make chaos`.
 
-In the test-suite one sweep meets a handful. tests/cluster/chaos.py asks for more.
+In the test-suite one sweep meets ten of them (test_sweep.py). tests/cluster/chaos.py asks for more.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def test_doctor_tells_what_slurm_says(cluster: Cluster, workspace: Workspace) ->
     assert "-> correct what it names for worker in profile doctor_profile" in said
 
 
-def test_arrays_cancel_and_two_resumes_without_accounting(
+def test_arrays_cancel_two_resumes_and_kill_9_without_accounting(
     bare_cluster: Cluster, workspace: Workspace
 ) -> None:
     """A job a trial: 4 tasks are more than an array may have."""
@@ -169,10 +169,13 @@ def test_arrays_cancel_and_two_resumes_without_accounting(
     said = [process.communicate(timeout=PATIENCE * 300) for process in both]
     assert sorted(process.returncode for process in both) == [0, 2], said
     assert "Traceback" not in str(said)
+    target = faults.Target(bare_cluster, workspace, run_dir, random.Random(0))
+    wait_for(lambda: training(run_dir), about=run_dir)
+    assert faults.kill_worker(target)
     wait_for((run_dir / "finished.json").exists, timeout_s=600, about=run_dir)
     rows = check_whole(run_dir, bare_cluster, 4)
-    assert set(causes(rows)) == {"cancelled"}
-    assert len(rounds(open_run(run_dir))) == 2
+    assert set(causes(rows)) == {"cancelled", "lost"}
+    assert len(rounds(open_run(run_dir))) > 2  # the killed job's trial needs a job of its own
 
 
 def _dead(workspace: Workspace) -> dict[str, object] | None:

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,35 @@ def test_a_noisy_reference_is_repeated_then_flagged(monkeypatch: pytest.MonkeyPa
     assert noisy
     assert flat["baseline"].tolist() == [1.0, 2.0, 4.0]  # The least noisy of the three attempts.
     assert next(spreads, None) is None
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_measurements_at_one_time_have_cores_of_their_own() -> None:
+    """Also where the cluster lets each job use every core of its node, and its holder is killed."""
+    first_two = sorted(os.sched_getaffinity(0))[:2]
+    code = (
+        "import os, time\nfrom lmopt import measure\n"
+        f"measure.CORE_NAME = 'lmopt-test-{os.getpid()}'\n"  # other measurements hold none of these
+        f"os.sched_setaffinity(0, {first_two})\ncores = measure._pin(1)\n"
+        "print(*os.sched_getaffinity(0), flush=True)\ntime.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", code]
+    found, processes = [], []
+    try:
+        for _ in range(2):
+            processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            assert processes[-1].stdout is not None
+            found.append(int(processes[-1].stdout.readline()))
+        assert sorted(found) == first_two
+        processes[0].kill()
+        processes[0].wait()
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        assert processes[-1].stdout is not None
+        assert int(processes[-1].stdout.readline()) == found[0]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
 
 
 def test_a_failed_process_says_why(artifact: Path, tmp_path: Path) -> None:

@@ -34,6 +34,19 @@ def test_a_folder_that_slurm_cannot_use_is_refused(name: str) -> None:
     assert not folder.exists()
 
 
+def test_a_folder_of_something_else_is_not_taken_and_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_SOCKET_PATH_LIMIT", 4096)
+    kept = tmp_path / "thesis.tex"
+    kept.touch()
+    for folder in (tmp_path, kept):
+        with pytest.raises(cluster.ClusterError, match="no cluster's: give --dir a new or empty"):
+            cluster.up(folder, CONFIG)
+    cluster.down(tmp_path)
+    assert list(tmp_path.iterdir()) == [kept]
+
+
 def test_the_configuration_is_private_and_on_loopback(tmp_path: Path) -> None:
     write_configuration(tmp_path, CONFIG)
     assert (tmp_path / "slurmdbd.conf").stat().st_mode & 0o777 == 0o600

@@ -193,12 +193,44 @@ def test_states(
     assert job_states(["7_1", "7_0"], tmp_path) == {"7_1": state, "7_0": "RUNNING"}
 
 
-@pytest.mark.parametrize("reason", ["JobHeldUser", "launch failed requeued held"])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "JobHeldUser",
+        "launch failed requeued held",
+        "PartitionTimeLimit",
+        "BadConstraints",
+        "AssocMaxWallDurationPerJobLimit",
+        "QOSMaxMemoryPerJob",
+    ],
+)
 def test_a_job_that_waits_for_a_person_is_told_apart(
     fake: FakeSlurm, tmp_path: Path, reason: str
 ) -> None:
     fake.answers("squeue", f"echo '7|PENDING|{reason}'; echo '8|PENDING|Priority'")
     assert job_states(["7", "8"], tmp_path) == {"7": "HELD", "8": "PENDING"}
+
+
+@pytest.mark.parametrize("reason", ["Resources", "DependencyNeverSatisfied", "QOSMaxJobsPerUser"])
+def test_a_job_that_waits_for_its_turn_waits(fake: FakeSlurm, tmp_path: Path, reason: str) -> None:
+    fake.answers("squeue", f"echo '7|PENDING|{reason}'")
+    assert job_states(["7"], tmp_path) == {"7": "PENDING"}
+
+
+@pytest.mark.parametrize(
+    ("words", "passing"),
+    [
+        ("QOSMaxSubmitJobPerUserLimit; Batch job submission failed: Job violates limits", True),
+        ("Batch job submission failed: Unable to contact slurm controller", True),
+        ("Batch job submission failed: Socket timed out on send/recv operation", True),
+        ("Batch job submission failed: Requested time limit is invalid", False),
+        ("Batch job submission failed: Memory required by task is not available", False),
+        ("Batch job submission failed: Requested node configuration is not available", False),
+        ("QOSMaxWallDurationPerJobLimit; Batch job submission failed: Job violates limits", False),
+    ],
+)
+def test_a_full_queue_is_told_from_a_job_that_is_too_large(words: str, passing: bool) -> None:
+    assert scheduler.is_passing(words) == passing
 
 
 def test_states_of_many_jobs_are_one_call(fake: FakeSlurm, tmp_path: Path) -> None:
@@ -228,6 +260,33 @@ def test_a_silent_controller_kills_nobody(fake: FakeSlurm, tmp_path: Path) -> No
     fake.answers("scancel", f"echo '{SILENT}' >&2; exit 1")
     with pytest.raises(scheduler.SilentControllerError):
         cancel(["1"], tmp_path)
+
+
+# A user of two accounts, whose default one has a QOS of its own.
+SACCTMGR = """
+case "$*" in
+  *"show user "*DefaultAccount) echo chemistry ;;
+  *"show assoc "*account=chemistry*DefaultQOS) echo short ;;
+  *"show assoc "*DefaultQOS) echo normal ;;
+  *"show assoc "*account=chemistry*) echo '50|' ;;
+  *"show assoc "*) echo '2|' ;;
+  *"show qos "*name=short*) echo '7|' ;;
+  *"show qos "*) echo '1|' ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("account", "qos", "limit"),
+    [(None, None, 7), ("chemistry", None, 7), ("physics", None, 1), (None, "long", 1)],
+)
+def test_the_room_in_the_queue_is_that_of_the_users_own_account_and_qos(
+    fake: FakeSlurm, account: str | None, qos: str | None, limit: int
+) -> None:
+    fake.answers("sacctmgr", SACCTMGR)
+    fake.answers("scontrol", f"{SCONTROL}\necho 'AccountingStorageType = x/slurmdbd'")
+    fake.answers("squeue", "")
+    assert scheduler.submission_room(account, qos) == limit
 
 
 def test_cancel_minds_only_what_slurm_really_refuses(fake: FakeSlurm, tmp_path: Path) -> None:

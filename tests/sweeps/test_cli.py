@@ -162,6 +162,20 @@ def test_dry_run_prints_the_scripts_and_leaves_nothing(sweep_file: Path, tmp_pat
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_dry_run_prints_the_array_that_the_queue_has_room_for(
+    definition: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from slurm.profile import Profile
+    from sweeps import launch
+    from sweeps.config import parse_sweep
+    from sweeps.dry_run import render_run
+
+    monkeypatch.setattr(launch, "submission_room", lambda *_: 4 + launch.OTHER_JOBS)
+    profile = Profile(name="x", scheduler="slurm", time_min=60, trials_per_job=1)
+    said = render_run(parse_sweep(definition, source="x"), profile, tmp_path / "runs" / "small")
+    assert re.findall(r"--array=(\S+)%", said) == ["0-3"]
+
+
 @pytest.mark.parametrize("command", ["check", "submit"])
 def test_more_threads_than_cores_are_refused(
     tmp_path: Path, sweep_file: Path, definition: dict[str, Any], command: str

@@ -1,5 +1,6 @@
 """The end of a round: what is healed, what is grown, when another round is worth it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from slurm.jobs import Job, JobState
 from slurm.profile import JobResources
 from slurm.record import Exit, write_record
 from slurm.submit import SubmissionError
-from sweeps import finalize, launch, reconcile
+from sweeps import finalize, launch, patience, reconcile
 from sweeps.attempts import _take_orphan, next_attempt
 from sweeps.claims import Claim
 from sweeps.config import Bound
 from sweeps.rounds import Round, prepare_losses, rounds, write_round
-from sweeps.run import Run, write_json
+from sweeps.run import Run, open_run, write_json
 from sweeps.study import open_study
 from tests.sweeps.small_run import make_job
 
@@ -217,6 +218,76 @@ def test_the_next_round_has_room_for_each_trial_that_is_lost_or_left(
     assert len(lost) == 1
     finalize._launch_next(run, -1, lost)
     assert asked == [run.trials]
+
+
+def refuse_growth(
+    monkeypatch: pytest.MonkeyPatch, words: str, fits: Callable[[JobResources], bool]
+) -> list[JobResources]:
+    """Let Slurm take a round only if its workers fit; return what was asked for."""
+    asked: list[JobResources] = []
+
+    def launch(_: Run, *, worker: JobResources, **__: Any) -> None:
+        asked.append(worker)
+        if not fits(worker):
+            raise SubmissionError(f"Slurm refused the worker jobs: {words}")
+
+    monkeypatch.setattr(finalize, "launch", launch)
+    monkeypatch.setattr(patience.time, "sleep", lambda _: None)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("TIMEOUT", "Requested time limit is invalid (missing or exceeds some limit)"),
+        ("OUT_OF_MEMORY", "Memory required by task is not available"),
+        ("OUT_OF_MEMORY", "Requested node configuration is not available"),
+    ],
+)
+def test_growth_that_slurm_refuses_is_given_up_and_the_trial_tried_with_what_there_is(
+    run: Run, states: dict[str, JobState], monkeypatch: pytest.MonkeyPatch, state: str, words: str
+) -> None:
+    run = replace(run, profile=run.profile.model_copy(update={"mem_gb": 2.0, "time_min": 10}))
+    claim = ended_attempt(run, state, job_id="11")
+    states["11"] = state  # type: ignore[assignment]
+    said = run.profile.job("worker")
+    asked = refuse_growth(monkeypatch, words, lambda worker: worker == said)
+    finalize._launch_next(run, -1, finalize.heal(run))
+    assert len(asked) == 2 and asked[0] != said and asked[1] == said
+    assert open_run(run.path).profile.retries.time_growth == 1
+    # Workers of the next round see the profile as it is now.
+    run = replace(run, profile=run.profile.without_growth())
+    taken = _take(run, said)
+    assert taken is not None and (taken.number, taken.attempt) == (claim.number, 1)
+
+
+def test_a_full_queue_takes_no_growth_away(
+    run: Run, states: dict[str, JobState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = replace(run, profile=run.profile.model_copy(update={"mem_gb": 2.0, "time_min": 10}))
+    ended_attempt(run, "TIMEOUT", job_id="11")
+    states["11"] = "TIMEOUT"
+    tries = iter([False, False, True])
+    words = (
+        "QOSMaxSubmitJobPerUserLimit; Job violates accounting/QOS policy (job submit limit, ...)"
+    )
+    asked = refuse_growth(monkeypatch, words, lambda _: next(tries))
+    finalize._launch_next(run, -1, finalize.heal(run))
+    assert [worker.time_min for worker in asked] == [20, 20, 20]
+    assert open_run(run.path).profile.retries.time_growth == 2
+
+
+def test_the_nodes_that_failed_are_used_again_before_growth_is_given_up(
+    run: Run, states: dict[str, JobState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = replace(run, profile=run.profile.model_copy(update={"mem_gb": 2.0, "time_min": 10}))
+    for job_id, state in (("11", "TIMEOUT"), ("12", "NODE_FAIL")):
+        ended_attempt(run, state, job_id=job_id)
+        states[job_id] = state  # type: ignore[assignment]
+    words = "Requested node configuration is not available"
+    asked = refuse_growth(monkeypatch, words, lambda worker: worker.exclude is None)
+    finalize._launch_next(run, -1, finalize.heal(run))
+    assert [worker.time_min for worker in asked] == [20, 20]
 
 
 def test_constraints_become_what_optuna_wants() -> None:

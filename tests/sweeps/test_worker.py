@@ -13,7 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import torch
 from optuna.trial import TrialState
 
 from analysis.results import final_attempts, read_rows
@@ -40,9 +42,11 @@ def _run_recipe(prepared: Any, recipe: Recipe, *, cache: Path, **_: Any) -> Any:
     return fake_outcome(recipe, cache)
 
 
-def work(run: Run, index: int, before: Step | None = None) -> None:
+def work(run: Run, index: int, before: Step | None = None, *, left_s: float | None = None) -> None:
     """Be a worker job in this process, as far as everybody else can tell."""
     job = make_job(run)
+    if left_s is not None:
+        job = replace(job, end_time=time.time() + left_s)
 
     def this_job() -> Job:
         return job
@@ -207,6 +211,66 @@ def test_memory_that_a_trial_lacks_is_not_its_failure(run: Run) -> None:
     assert set(attempts) == {run.profile.retries.out_of_memory + 1}
     failed = {t.number for t in open_study(run).trials if t.state == TrialState.FAIL}
     assert failed == set(attempts.index)
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), ""),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "lower batch_size"),
+        (RuntimeError("measuring failed (exit 1): MemoryError: std::bad_alloc"), ""),
+    ],
+)
+def test_memory_that_torch_lacks_is_no_failure_either(
+    run: Run, error: Exception, hint: str
+) -> None:
+    def starve(recipe: Recipe) -> None:
+        if recipe.bits == 2:
+            raise error
+
+    work_together(run, 1, starve)
+    lost = read_rows(run.path).set_index("state").loc[["LOST"], "error"]
+    assert lost.str.startswith(f"out of memory: {error}").all()
+    assert lost.str.endswith(hint or str(error)).all()
+
+
+def trials_that_took(seconds: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({"state": "COMPLETE", "seconds_total": pd.Series(seconds, dtype=float)})
+
+
+@pytest.mark.parametrize(
+    ("left_s", "seconds", "starts"),
+    [
+        (50, [100.0], False),
+        (150, [100.0], False),  # Slurm's warning comes 60 s before the end
+        (170, [100.0, 20.0], True),
+        (50, [], True),  # nothing is known
+        (None, [100.0], True),
+    ],
+)
+def test_no_trial_is_started_that_would_not_end_in_time(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    left_s: float | None,
+    seconds: list[float],
+    starts: bool,
+) -> None:
+    resources = run.profile.job("worker")
+    rows = trials_that_took(seconds)
+    rows.loc[len(rows)] = {"state": "FAIL", "seconds_total": 1e9}
+    monkeypatch.setattr(worker, "read_rows", lambda _: rows)
+    job = replace(make_job(run), end_time=None if left_s is None else time.time() + left_s)
+    assert worker._time_suffices(run, job, resources) == starts
+
+
+def test_the_first_trial_of_a_job_starts_whatever_the_time_left(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "read_rows", lambda _: trials_that_took([100.0]))
+    process = FORK.Process(target=work, args=(run, 0), kwargs={"left_s": 50.0})
+    process.start()
+    process.join(120)
+    assert len(read_rows(run.path)) == 1
 
 
 def test_a_requeued_job_goes_on_with_its_own_trial(run: Run) -> None:
