@@ -127,7 +127,7 @@ def run_attempt(
         traceback.print_exc()
         result = {"state": "FAIL", "error": f"{type(error).__name__}: {error}"}
     return record(
-        run, claim, {**row.spent(claim, job), "log_path": row.log_path(run, job), **result}
+        run, claim, {**row.spent(claim, job), "log_path": row.log_path(run, job.job_id), **result}
     )
 
 
