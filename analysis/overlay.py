@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.display import display_of
 from analysis.points import figure_points, linear_quality, panel_points, quality_limits
-from analysis.selection import is_timed, quality_objective, reported
+from analysis.selection import is_timed, quality_objective, reported, timed_on
 from analysis.style import INK, SOFT, THEME, empty_panel, new_figure, scale_axis, series
 from analysis.volume import hypervolume_of
 
@@ -68,7 +68,7 @@ def fronts_figure(parts: Mapping[str, pd.DataFrame], objectives: Mapping[str, st
 
 
 def _processor(rows: pd.DataFrame) -> str:
-    return str(rows["processor"].dropna().mode().str.cat())
+    return str(timed_on(rows).dropna().mode().str.cat())
 
 
 def _draw(

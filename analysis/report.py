@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.display import display_of, format_value
 from analysis.results import final_attempts
 from analysis.schema import BATCHES
-from analysis.selection import best_combination, candidates, front_rows, is_timed
+from analysis.selection import best_combination, candidates, front_rows, is_timed, timed_on
 
 BEST = "best combination"
 NOTE = (
@@ -83,6 +83,7 @@ def front_table(
     params = [
         name for name in front if str(name).startswith("param_") and front[name].notna().any()
     ]
+    front = front.assign(processor=timed_on(front))
     where = ["processor"] if is_timed(objectives) and front["processor"].nunique() > 1 else []
     names = dict.fromkeys(["trial", "method", *where, *params, *NUMBERS, *objectives])
     return front[list(names)].reset_index(drop=True)

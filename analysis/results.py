@@ -190,6 +190,9 @@ def _refuse_newer(table: pa.Table, path: Path) -> None:
 
 
 def _lay_over(row: pa.Table, overlay: pa.Table) -> pa.Table:
+    if "processor" in overlay.column_names and "processor_timed" not in overlay.column_names:
+        # An older version wrote where it timed over where accuracy was measured.
+        overlay = overlay.rename_columns({"processor": "processor_timed"})
     kept = [name for name in row.column_names if name not in overlay.column_names]
     columns = {name: row[name] for name in kept} | {
         name: overlay[name] for name in overlay.column_names

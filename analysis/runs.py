@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.results import load_results
-from analysis.selection import candidates, is_timed, processors
+from analysis.selection import candidates, is_timed, processors, timed_on
 
 Runs = Mapping[str, pd.DataFrame]
 # What must be equal for sizes, drops and speed-ups of two runs to mean the same.
@@ -51,10 +51,11 @@ def front_parts(runs: Runs, objectives: Mapping[str, str]) -> dict[str, pd.DataF
     several = len({name for names in found.values() for name in names}) > 1
     parts = {}
     for run, rows in runs.items():
-        anywhere = rows["processor"].isna() | rows["kind"].eq("linear")
+        names = timed_on(rows)
+        anywhere = names.isna() | rows["kind"].eq("linear")
         for processor in found[run]:
             label = run if not several else processor if len(runs) == 1 else f"{run}, {processor}"
-            parts[label] = rows[anywhere | rows["processor"].eq(processor)]
+            parts[label] = rows[anywhere | names.eq(processor)]
         if not found[run]:
             parts[run] = rows
     return parts
@@ -65,7 +66,7 @@ def processor_note(runs: Runs, objectives: Mapping[str, str]) -> str | None:
     counts, aside = Counter[str](), Counter[str]()
     for rows in runs.values():
         names = processors(rows)
-        for name, count in candidates(rows)["processor"].dropna().value_counts().items():
+        for name, count in timed_on(candidates(rows)).dropna().value_counts().items():
             (counts if name in names else aside)[str(name)] += int(count)
     if not is_timed(objectives) or len(counts) + len(aside) < 2:
         return None

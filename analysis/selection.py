@@ -60,6 +60,19 @@ def is_timed(objectives: Mapping[str, str]) -> bool:
     return any(name.startswith(("speedup_", "latency_")) for name in objectives)
 
 
+def timed_on(rows: pd.DataFrame) -> pd.Series:
+    """The processor type of each row's timings, which may not be that of its accuracy."""
+    if "processor_timed" not in rows:  # compacted before there was such a column
+        return rows["processor"]
+    return rows["processor_timed"].where(rows["processor_timed"].notna(), rows["processor"])
+
+
+def timed_processor(row: Mapping[str, object]) -> object:
+    """As `timed_on`, of one row; None where nobody knows."""
+    names = [row.get(name) for name in ("processor_timed", "processor")]
+    return next((name for name in names if isinstance(name, str)), None)
+
+
 def processors(rows: pd.DataFrame) -> list[str]:
     """The processor types that count, the one with most models first.
 
@@ -67,16 +80,17 @@ def processors(rows: pd.DataFrame) -> list[str]:
     for, only such types count: timings that were taken in passing elsewhere were for the search.
     """
     models = candidates(rows)
-    alone = models["timed_alone"].fillna(False).astype(bool)
-    counted = models[alone] if models.loc[alone, "processor"].notna().any() else models
-    return [str(name) for name in counted["processor"].dropna().value_counts().index]
+    alone, names = models["timed_alone"].fillna(False).astype(bool), timed_on(models)
+    counted = names[alone] if names[alone].notna().any() else names
+    return [str(name) for name in counted.dropna().value_counts().index]
 
 
 def main_processor(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
     """The rows without what was timed on another processor type than the one with most models."""
-    if not is_timed(objectives) or rows["processor"].nunique() < 2:
+    names = timed_on(rows)
+    if not is_timed(objectives) or names.nunique() < 2:
         return rows
-    timed_here = rows["processor"].isna() | rows["processor"].eq(processors(rows)[0])
+    timed_here = names.isna() | names.eq(processors(rows)[0])
     return rows[timed_here | rows["kind"].eq("linear")]
 
 
@@ -95,11 +109,11 @@ def front_rows(
     models = models[models["feasible"].fillna(True).astype(bool)]
     values, directions = objective_values(models, objectives), list(objectives.values())
     mask = np.zeros(len(models), dtype=bool)
-    apart = is_timed(objectives) and not across_processors and rows["processor"].nunique() > 1
+    apart = is_timed(objectives) and not across_processors and timed_on(rows).nunique() > 1
     for processor in processors(rows) if apart else [None]:
         of = models["trial"].notna()
         if processor is not None:
-            of = models["processor"].eq(processor).fillna(False)
+            of = timed_on(models).eq(processor).fillna(False)
         here = np.flatnonzero(of.to_numpy(dtype=bool))
         mask[here] = front_mask(values[here], directions)
     ascending = objectives[quality] == "minimize"

@@ -14,8 +14,10 @@ from sweeps.estimate import estimate
 from sweeps.space import describe, grid_size
 
 
-def check_inputs(sweep: SweepConfig, profile: Profile) -> None:
+def check_inputs(sweep: SweepConfig, profile: Profile) -> int | None:
     """Look at the data and the models where they are on this machine, and at the jobs' cores.
+
+    Return the examples to train on; None where the data is not here.
 
     Raises:
         ValueError: A folder, file or column that is not there, a class with one example, an empty
@@ -29,15 +31,19 @@ def check_inputs(sweep: SweepConfig, profile: Profile) -> None:
     check_threads(sweep, profile)
     task = sweep.task
     extra = Path(resolve(task.unlabelled.dataset)) if task.unlabelled is not None else None
+    examples = None
     if Path(resolve(task.dataset)).exists():
         with tempfile.TemporaryDirectory() as folder:
             build_data(task, Path(folder))
+            data = load_data(Path(folder))
+            examples = len(data.splits["train"].labels)
             if extra.exists() if extra is not None else task.rechunk > 0:
-                build_unlabelled(task, load_data(Path(folder)), Path(folder))
+                build_unlabelled(task, data, Path(folder))
     for key, model in (("teacher", sweep.teacher.model), ("student", sweep.student.model)):
         place = Path(resolve(model)) if model is not None else None
         if place is not None and place.exists() and not (place / "config.json").is_file():
             raise ValueError(f"{key}.model: no model in {place} (no config.json); name its folder")
+    return examples
 
 
 def check_threads(sweep: SweepConfig, profile: Profile) -> None:
@@ -61,7 +67,7 @@ def plan(path: Path, on: str) -> dict[str, Any]:
     """Return what a sweep would run: space, budget, reference points, projected core-hours."""
     sweep = load_sweep(path)
     profile = load_profile(on)
-    check_inputs(sweep, profile)
+    examples = check_inputs(sweep, profile)
     points = grid_size(sweep.search)
     return {
         "name": sweep.name,
@@ -79,7 +85,7 @@ def plan(path: Path, on: str) -> dict[str, Any]:
         "trials": sweep.study.trials,
         "workers": sweep.resources.workers,
         "profile": profile.name,
-        "estimate": asdict(estimate(sweep, Path("runs"))),
+        "estimate": asdict(estimate(sweep, Path("runs"), examples)),
     }
 
 

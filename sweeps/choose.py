@@ -18,8 +18,12 @@ from analysis.selection import (
     best_combination,
     candidates,
     front_rows,
+    is_timed,
+    main_processor,
     objective_values,
+    processors,
     quality_objective,
+    timed_on,
 )
 from sweeps.config import ConfigError
 
@@ -107,6 +111,22 @@ def choose(
     models = candidates(rows)
     if models.empty:
         raise ConfigError("no trial has finished yet; the linear model alone cannot be exported")
+    # A condition on speed makes the choice one processor's, whatever the objectives are.
+    judged = {**objectives, **{c.column: "maximize" for c in conditions}}
+    where = ""
+    if is_timed(judged) and timed_on(models).nunique() > 1:
+        rows, where = main_processor(rows, judged), f", on {processors(rows)[0]}"
+    choice = _choose_best(rows, objectives, knee=knee, conditions=conditions)
+    return Choice(choice.row, choice.rule + where)
+
+
+def _choose_best(
+    rows: pd.DataFrame,
+    objectives: Mapping[str, str],
+    *,
+    knee: bool,
+    conditions: Sequence[Condition],
+) -> Choice:
     if conditions:
         return _choose_under(rows, objectives, conditions)
     if knee:
@@ -117,7 +137,9 @@ def choose(
         return Choice(_record(front.iloc[[index]]), "knee of the front, closest to its ideal point")
     best, rule = best_combination(rows, objectives)
     if best.empty:
-        raise ConfigError(f"{rule}: name a reference point with --trial {_numbers(models)}")
+        raise ConfigError(
+            f"{rule}: name a reference point with --trial {_numbers(candidates(rows))}"
+        )
     return Choice(_record(best), rule)
 
 

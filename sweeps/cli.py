@@ -116,18 +116,21 @@ def status(
 ) -> None:
     """Show trials by state, workers, time used and left, and the best points so far."""
     from sweeps.display import status_view
-    from sweeps.follow import follow
+    from sweeps.follow import follow, print_disk_line
     from sweeps.run import open_run
     from sweeps.status import read_status
 
     run = open_run(run_dir)
     console = _console()
     if as_json:
-        _print_json(read_status(run).to_json())
+        _print_json(read_status(run, with_sacct=True).to_json())
     elif watch:
         console.print(status_view(follow(run, console)))
     else:
-        console.print(status_view(read_status(run)))
+        found = read_status(run, with_sacct=True)
+        console.print(status_view(found))
+        if found.finished:  # every file of the cache is looked at, so not while jobs write it
+            print_disk_line(run, console)
 
 
 @app.command(epilog="Example:  lmopt cancel runs/bbc_minilm")

@@ -22,6 +22,7 @@ from lmopt.capability import RUNTIME_BITS, refusal
 from lmopt.config import (
     COMPRESSION_FIELDS,
     DISTILL_FIELDS,
+    EPOCHS,
     Recipe,
     RuntimeConfig,
     StudentConfig,
@@ -182,8 +183,7 @@ class SweepConfig(_Strict):
 
     def _check_effect(self) -> None:
         """Refuse to search what cannot matter: every trial of it would be wasted."""
-        epochs = ("epochs", "recovery_epochs")
-        trained = any(name in self.search or self.recipe.get(name, 0) for name in epochs)
+        trained = any(name in self.search or self.recipe.get(name, 0) for name in EPOCHS)
         for name in ("temperature", "alpha"):
             if name in self.search and not trained:
                 raise ValueError(

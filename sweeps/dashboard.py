@@ -77,7 +77,7 @@ class Dashboard:
                 self._app, self._made_from = wsgi(copy_study(self.run)), now
                 # A run of thousands of trials takes seconds to read: most of the time is idle.
                 self._next_look = time.monotonic() + max(
-                    REFRESH_S, 5 * (time.monotonic() - started)
+                    REFRESH_S, REST * (time.monotonic() - started)
                 )
             return self._app
 

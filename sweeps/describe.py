@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.results import final_attempts
 from analysis.schema import BATCHES
-from analysis.selection import candidates
+from analysis.selection import candidates, timed_processor
 from lmopt.card import (
     Measurement,
     bullets,
@@ -158,7 +158,7 @@ def _how_text(row: Row, rule: str) -> str:
         "± is one standard error, clustered by document; drop is against the baseline's test "
         "accuracy in pairs, positive is worse",
         "speed-up is against the baseline in the same runtime, timed in turn on "
-        f"{row['threads']} thread(s) of {row['processor']}; brackets are 95 % intervals",
+        f"{row['threads']} thread(s) of {timed_processor(row)}; brackets are 95 % intervals",
     ]
     for batch in BATCHES:
         if row.get(f"latency_{batch}_p50_ms") is not None:
@@ -222,6 +222,7 @@ def _provenance_text(run: Run, row: Row) -> str:
         "artifact hash": row.get("artifact_hash"),
         "teacher key": row.get("teacher_key"),
         "processor": row.get("processor"),
+        **({"timed on": timed} if (timed := timed_processor(row)) != row.get("processor") else {}),
         "versions": ", ".join(f"{name} {value}" for name, value in (versions or {}).items()),
         "finished": row.get("finished_utc"),
     }

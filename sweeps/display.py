@@ -13,6 +13,7 @@ from rich.text import Text
 from analysis.recipes import records
 from analysis.report import format_table
 from sweeps.progress import Progress
+from sweeps.reconcile import LIVE
 from sweeps.status import Status
 
 # Short, so that a table of five searched parameters fits into 80 columns; in the order shown.
@@ -38,6 +39,7 @@ HEADERS = {
 }
 PARAMETERS = ("layers", "temperature", "alpha", "sparsity", "bits")
 COMPARED = ("size_bytes", "accuracy_test", "accuracy_drop_test", "speedup_b1")
+SAME_CORE_HOURS = 0.05  # records lag by seconds, and sacct counts whole ones
 SPARKS = "▁▂▃▄▅▆▇█"
 STATE_STYLES = {
     "COMPLETE": "green", "RUNNING": "cyan", "WAITING": "dim", "FAIL": "red", "LOST": "yellow",
@@ -127,8 +129,11 @@ def status_view(status: Status, *, front_rows: int | None = None) -> RenderableT
     """Return a whole status: what is done, who works, the front so far (its first rows)."""
     parts: list[RenderableType] = [headline(status), bar(status.done, status.budget)]
     parts += [worker_line(progress) for progress in status.working]
+    if line := accounting_line(status):
+        parts.append(line)
     if status.error:
-        parts.append(Text(f"stopped: {status.error}", style="red"))
+        needs_you = bool(status.jobs.get("HELD"))  # it goes on when somebody releases the job
+        parts.append(Text(f"{'needs you' if needs_you else 'stopped'}: {status.error}", "red"))
     if status.front:
         front = pd.DataFrame(status.front)
         parts += front_views(front, title="Front so far (test split)", rows=front_rows)
@@ -159,6 +164,14 @@ def bar(done: int, total: int, width: int = 60) -> Text:
     return Text("█" * filled, style="green").append("░" * (width - filled), style="dim")
 
 
+def accounting_line(status: Status) -> Text | None:
+    """Return a warning where Slurm's accounting says something else than the jobs' own records."""
+    own, slurm = status.core_hours_allocated, status.core_hours_sacct
+    if slurm is None or abs(own - slurm) <= SAME_CORE_HOURS * max(own, slurm) + 0.05:
+        return None
+    return Text(f"sacct says {slurm:.2f} core-hours, the jobs' records {own:.2f}", "yellow")
+
+
 def headline(status: Status) -> Text:
     """Return trials by state, time used and left, core-hours."""
     line = Text(f"{status.done}/{status.budget} trials", style="bold")
@@ -173,6 +186,8 @@ def headline(status: Status) -> Text:
         line.append(f", {working} worker{'s' if working > 1 else ''}", style="dim")
     if status.busy_share is not None:
         line.append(f", {100 * status.busy_share:.0f} % of it in trials", style="dim")
+    if queued := [f"{n} {s.lower()}" for s in LIVE if (n := status.jobs.get(s))]:
+        line.append(f"\njobs: {', '.join(queued)}")
     return line
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import yaml
 
 from analysis.results import load_results
-from lmopt.config import Recipe
+from lmopt.config import EPOCHS, Recipe
 from sweeps.config import SweepConfig
-from sweeps.run import read_json
+from sweeps.run import read_json, with_absolute_paths
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Estimate:
     basis: str
 
 
-def estimate(sweep: SweepConfig, runs: Path) -> Estimate:
-    """Estimate the core-hours of a sweep.
+def estimate(sweep: SweepConfig, runs: Path, examples: int | None = None) -> Estimate:
+    """Estimate the core-hours of a sweep; `examples` are those of its train split, where known.
 
     The mean trial of earlier runs of the same task and teacher under `runs`, if there are any;
     otherwise 6 floating point operations a parameter and token (Kaplan et al. 2020, section 2.1)
@@ -33,17 +33,17 @@ def estimate(sweep: SweepConfig, runs: Path) -> Estimate:
     if seconds:
         hours = float(np.mean(seconds)) * sweep.study.trials / 3600
         return Estimate(hours, f"mean of {len(seconds)} trials of the same task and teacher")
-    tokens = _trained_tokens(sweep)
+    tokens = _trained_tokens(sweep, examples)
     parameters = _encoder_parameters(sweep)
     if tokens is None or parameters is None:
-        return Estimate(None, "needs recipe.train_examples and a model that is on disk")
+        return Estimate(None, "needs data, or recipe.train_examples, and a model that are on disk")
     seconds_a_trial = 6 * parameters * tokens / _flops_per_core()
     hours = seconds_a_trial * sweep.study.trials / 3600
     return Estimate(hours, "from arithmetic, right to a factor of about three; no such run yet")
 
 
 def _similar(sweep: SweepConfig, runs: Path) -> Iterable[Path]:
-    wanted = sweep.model_dump(mode="json", exclude_unset=True)
+    wanted = with_absolute_paths(sweep)  # as a run directory has them
     for path in sorted(runs.glob("*/sweep.yaml")):
         other = yaml.safe_load(path.read_text(encoding="utf-8"))
         if all(other.get(key) == wanted.get(key) for key in ("task", "teacher", "recipe")):
@@ -56,12 +56,11 @@ def _core_seconds(run_dir: Path) -> list[float]:
     return [float(value) for value in complete]
 
 
-def _trained_tokens(sweep: SweepConfig) -> float | None:
-    examples = _mean(sweep, "train_examples")
-    epochs, recovery_epochs = _mean(sweep, "epochs"), _mean(sweep, "recovery_epochs")
-    if examples is None or epochs is None or recovery_epochs is None:
-        return None
-    return examples * (epochs + recovery_epochs) * sweep.task.max_length
+def _trained_tokens(sweep: SweepConfig, there: int | None = None) -> float | None:
+    asked = _mean(sweep, "train_examples")
+    known = [count for count in (asked, there) if count is not None]
+    epochs = sum(_mean(sweep, name) or 0.0 for name in EPOCHS)
+    return min(known) * epochs * sweep.task.max_length if known else None
 
 
 def _mean(sweep: SweepConfig, field: str) -> float | None:
@@ -84,7 +83,9 @@ def _encoder_parameters(sweep: SweepConfig) -> float | None:
     if "layers" in sweep.search:
         bounds = [layers if b is None else b for b in sweep.search["layers"].bounds()]
         layers = float(np.mean(np.asarray(bounds, dtype=float)))
-    return 12.0 * layers * int(width) ** 2 if layers and width else None
+    elif sweep.recipe.get("layers") is not None:
+        layers = float(sweep.recipe["layers"])
+    return 12.0 * layers * int(width) ** 2 if layers is not None and width else None
 
 
 def _flops_per_core() -> float:

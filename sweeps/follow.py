@@ -1,5 +1,6 @@
 """Watching a run in a terminal: a line for each finished trial, live progress below."""
 
+import contextlib
 import os
 import time
 import warnings
@@ -10,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from analysis.results import read_rows
+from sweeps.disk import disk_line, read_disk
 from sweeps.display import headline, status_view, trial_line
 from sweeps.launch import cancel_run
 from sweeps.reconcile import LIVE
@@ -19,7 +21,7 @@ from sweeps.status import Status, read_status
 
 LOCAL_INTERVAL_S = 1.0
 SLURM_INTERVAL_S = 10.0  # the scheduler is asked each time
-_AROUND_FRONT_LINES = 14  # of a live status: a view that is taller than the terminal is cut off
+_AROUND_FRONT_LINES = 15  # of a live status: a view that is taller than the terminal is cut off
 
 
 def follow(run: Run, console: Console, *, until_idle: bool = True) -> Status:
@@ -84,7 +86,14 @@ def follow_to_end(run: Run, console: Console) -> int:
         return 1
     print_report(pareto_report(run), console)
     console.print(headline(status))
+    print_disk_line(run, console)
     return 0
+
+
+def print_disk_line(run: Run, console: Console) -> None:
+    """Print what a run has on disk, if that can be read."""
+    with contextlib.suppress(OSError, ValueError):  # a neighbour's run that is newer, for one
+        console.print(Text(disk_line(read_disk(run)), style="dim"), soft_wrap=True)
 
 
 def _interrupted(run: Run, console: Console) -> int:

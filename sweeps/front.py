@@ -17,7 +17,8 @@ from sweeps.run import Run, open_run
 
 log = logging.getLogger("lmopt")
 
-TOGETHER = 8  # artifacts that are timed in turn in one process, beside the teacher's two
+# Artifacts that are timed in turn in one process, beside the teacher's two: all are in memory.
+TOGETHER, TOGETHER_BYTES = 8, 200_000_000
 
 
 def untimed(run: Run) -> pd.DataFrame:
@@ -37,37 +38,59 @@ def measure_front(run_dir: str) -> None:
 
 
 def time_front(run: Run, job: Job) -> None:
-    """Time what is on the front until all of it was timed alone.
+    """Time what is on the front until all of it was timed alone, but for what cannot be made.
 
     New timings can put another trial on the front, whose own were taken among other workers.
     """
-    while not (wanted := untimed(run)).empty:
-        _time(run, wanted.head(TOGETHER), job)
+    failed: set[int] = set()
+    while True:
+        wanted = untimed(run)
+        wanted = wanted[~wanted["trial"].isin(failed)] if failed else wanted
+        if wanted.empty:
+            return
+        failed |= _time(run, first_group(wanted), job)
 
 
-def _time(run: Run, wanted: pd.DataFrame, job: Job) -> None:
-    from lmopt.environment import processor_name
+def first_group(wanted: pd.DataFrame) -> pd.DataFrame:
+    """The first rows that one process times together: few, and small in all, but at least one."""
+    fits = wanted["size_bytes"].astype(float).cumsum().le(TOGETHER_BYTES)
+    return wanted.head(max(1, min(TOGETHER, int(fits.sum()))))
+
+
+def _time(run: Run, wanted: pd.DataFrame, job: Job) -> set[int]:
+    """Time these together; return the trials whose artifact is gone and cannot be made again."""
     from lmopt.pipeline import time_artifacts
+    from lmopt.runtime import processor_of
     from sweeps.remake import artifact_of
     from sweeps.worker import load_prepared
 
     prepared = load_prepared(run, threads_of(job))
     records = [{str(name): v for name, v in values.items()} for values in wanted.to_dict("records")]
     log.info("timing alone: trials %s", ", ".join(str(values["trial"]) for values in records))
-    artifacts = [artifact_of(run, prepared, values) for values in records]
+    made, failed = [], set[int]()
+    for values in records:
+        try:
+            made.append((values, artifact_of(run, prepared, values)))
+        except Exception:  # whatever it is, it must not keep the others from being timed
+            log.exception("trial %s is not timed alone: no artifact of it", values["trial"])
+            failed.add(int(values["trial"]))
+    if not made:
+        return failed
+    artifacts = [artifact for _, artifact in made]
     latencies, noisy = time_artifacts(prepared, artifacts, cache=run.cache)
-    for values, latency in zip(records, latencies, strict=True):
+    for (values, _), latency in zip(made, latencies, strict=True):
         overlay: dict[str, Any] = {
             "trial": int(values["trial"]),
             "attempt": int(values["attempt"]),
             "timed_alone": True,
             "timing_noisy": noisy,
-            "processor": processor_name(),
+            "processor_timed": processor_of(prepared.runtime.name, prepared.runtime.device),
         }
         for batch, timings in latency.items():
             overlay.update(row.speed(batch, timings))
         name = run.row_path(overlay["trial"], overlay["attempt"]).name
         write_row(overlay, run.path / "remeasure" / name, partial=True)
+    return failed
 
 
 def measures_apart(run: Run) -> bool:
@@ -80,7 +103,10 @@ def why_not_measured(run: Run, part: Round) -> tuple[Round, str | None]:
     if not part.measure:
         return part, None
     state = job_states(part.measure[-1:], run.jobs)[part.measure[-1]]
-    if state in ("DONE", "FAILED"):
+    if state == "DONE":
+        trials = ", ".join(str(trial) for trial in untimed(run)["trial"])
+        return part, f"the measure job could not make trials {trials} again; see 'lmopt logs'"
+    if state == "FAILED":
         return part, f"the measure job {part.measure[-1]} ended as {state}; see 'lmopt logs'"
     part = replace(part, measure_lost=[*part.measure_lost, reconcile.cause_of(state)])
     write_round(run, part)

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import optuna
@@ -16,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from analysis.results import write_row
 from slurm.jobs import Job, JobState, earlier_state, job_states
 from slurm.profile import Retries
+from slurm.record import last_seen, read_exit, read_start
 from sweeps import claims, row
 from sweeps.claims import Claim
 from sweeps.run import Run
@@ -146,7 +148,36 @@ def bury(run: Run, orphan: Orphan) -> None:
         return
     identity = row.identity(run, orphan.claim)
     error = f"{orphan.cause.replace('_', ' ')}: job {orphan.claim.job_id or 'unknown'} is gone"
-    write_row({**identity, "state": "LOST", "error": error}, path)
+    lost = {"state": "LOST", "error": error}
+    write_row({**identity, **_spent(run, orphan.claim), **lost}, path)
+
+
+def _spent(run: Run, claim: Claim) -> row.Row:
+    """Return what an attempt had cost when its job died, as far as the job's record says."""
+    if not claim.job_id:
+        return {}
+    found: row.Row = {"log_path": row.log_path(run, claim.job_id), "host": claim.node or None}
+    job = read_start(claim.job_id, run.jobs)
+    if job is None or job.started is None or not claim.started_utc:
+        return found
+    began = datetime.fromisoformat(claim.started_utc)
+    if job.restarts > claim.restarts:  # its record is of a later life: the earlier ones' time
+        seconds = min(job.earlier_seconds, job.started - began.timestamp())
+    else:
+        found |= {"host": job.host, "cores": ",".join(str(core) for core in job.cores)}
+        exit = read_exit(claim.job_id, run.jobs)
+        ended = (
+            exit.ended
+            if exit is not None and exit.restarts == job.restarts
+            else last_seen(claim.job_id, run.jobs)
+        )
+        seconds = ended - began.timestamp()
+    seconds = max(0.0, seconds)
+    return found | {
+        "seconds_total": seconds,
+        "core_seconds": seconds * job.cpus,
+        "finished_utc": began + timedelta(seconds=seconds),
+    }
 
 
 def give_up(run: Run, study: optuna.Study, number: int) -> None:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.schema import BATCHES
+from analysis.selection import timed_processor
 from lmopt.measure import Progress
 from lmopt.pipeline import run_recipe
 from sweeps.provenance import git_state
@@ -191,7 +192,7 @@ def _is_apart(row: Mapping[str, Any], now: Mapping[str, Any], batch: str) -> boo
 
 
 def _explain_speed(row: Mapping[str, Any], now: Mapping[str, Any], batch: str) -> str:
-    if row["processor"] != now["processor"]:
+    if timed_processor(row) != timed_processor(now):
         why = "another processor has another ratio"
     elif now["timing_noisy"] or row.get("timing_noisy"):
         why = "the reference's own timings scattered"

@@ -185,6 +185,6 @@ def constraint_values(row: Mapping[str, Any], constraints: Mapping[str, Bound]) 
     return values
 
 
-def log_path(run: Run, job: Job) -> str:
+def log_path(run: Run, job_id: str) -> str:
     """Return the job's log, relative to the run directory."""
-    return os.path.relpath(log_paths(job.job_id, run.jobs)[1], run.path)
+    return os.path.relpath(log_paths(job_id, run.jobs)[1], run.path)

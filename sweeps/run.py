@@ -89,7 +89,7 @@ def create_run(
             root = Path(made) / "run"
             for folder in ("trials", "claims", "jobs", "progress"):
                 (root / folder).mkdir(parents=True)
-            _write_yaml(root / "sweep.yaml", _with_absolute_paths(sweep))
+            _write_yaml(root / "sweep.yaml", with_absolute_paths(sweep))
             _write_yaml(root / "profile.yaml", profile.model_dump(mode="json", exclude_unset=True))
             write_json(root / "provenance.json", dict(provenance))
             state = {
@@ -171,13 +171,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _with_absolute_paths(sweep: SweepConfig) -> dict[str, Any]:
+def with_absolute_paths(sweep: SweepConfig) -> dict[str, Any]:
     """Return a definition that means the same data and models from any working directory."""
     data = sweep.model_dump(mode="json", exclude_unset=True)
-    for section, key in (("task", "dataset"), ("teacher", "model"), ("student", "model")):
-        place = data.get(section, {}).get(key)
+    task = data["task"]
+    places = [(task, "dataset"), (task.get("unlabelled") or {}, "dataset")]
+    places += [(data.get(section, {}), "model") for section in ("teacher", "student")]
+    for section, key in places:
+        place = section.get(key)
         if place is not None and Path(place).expanduser().exists():
-            data[section][key] = str(Path(place).expanduser().resolve())
+            section[key] = str(Path(place).expanduser().resolve())
     return data
 
 

@@ -1,6 +1,7 @@
 """Where a run stands: trials by state, jobs, time used and left, the best points so far."""
 
 import math
+import subprocess
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +13,8 @@ import pandas as pd
 from analysis.report import front_table, to_records
 from analysis.results import final_attempts, load_results
 from analysis.search import volume_over_cost
-from slurm.accounting import Usage, job_accounting
+from slurm.accounting import Usage, job_accounting, sacct_core_hours
+from slurm.jobs import is_local
 from sweeps.progress import Progress, read_progress
 from sweeps.reconcile import LIVE
 from sweeps.rounds import Round, round_states, rounds, why_idle
@@ -35,6 +37,9 @@ class Status:
     seconds_left: float | None
     core_hours: float  # of the trials that ended
     core_hours_allocated: float  # of all jobs, by their own records
+    core_hours_sacct: (
+        float | None
+    )  # the same by Slurm's accounting; None: there is none, or unasked
     busy_share: float | None  # of the workers' time, in trials that ended; None before the first
     finished: bool
     error: str | None
@@ -49,8 +54,8 @@ class Status:
         return asdict(self) | {"done": self.done}
 
 
-def read_status(run: Run) -> Status:
-    """Take a snapshot. One scheduler query however many jobs there are."""
+def read_status(run: Run, *, with_sacct: bool = False) -> Status:
+    """Take a snapshot. One scheduler query however many jobs there are, one more `with_sacct`."""
     rows = load_results(run.path)
     submitted = rounds(run)
     states = round_states(run)
@@ -73,10 +78,20 @@ def read_status(run: Run) -> Status:
         seconds_left=_left(run, rows, trials, len(working)),
         core_hours=float(rows["core_seconds"].fillna(0).sum()) / 3600,
         core_hours_allocated=sum(used.core_hours for used in usage.values()),
+        core_hours_sacct=_by_sacct(list(usage)) if with_sacct else None,
         busy_share=_busy_share(submitted, rows, usage),
         finished=finished,
         error=None if finished and trials["COMPLETE"] else why_idle(run, states),
     )
+
+
+def _by_sacct(jobs: list[str]) -> float | None:
+    """Return the core-hours of Slurm's jobs by its accounting, which may be away or not exist."""
+    asked = [job for job in jobs if not is_local(job)]
+    try:
+        return sacct_core_hours(asked) if asked else None
+    except (OSError, RuntimeError, ValueError, subprocess.SubprocessError):
+        return None
 
 
 def _trial_states(run: Run, rows: pd.DataFrame, working: list[Progress]) -> dict[str, int]:

@@ -22,6 +22,7 @@ from lmopt.stages import Walk, tokens_stage
 from lmopt.usage import USAGE, run_usage
 from sweeps.config import ConfigError
 from sweeps.describe import Exported
+from sweeps.remake import recipe_of
 
 SPLITS = ("validation", "test")  # Together, as the trial was evaluated: the batches are the same.
 COMPARED = 64  # Texts on which an exported model's logits are compared with torch's.
@@ -165,12 +166,17 @@ def _measured_anew(
         *paired_difference(reference, correct, groups),
     )
     note = f"The {written.form} format was measured anew for accuracy and size; speed was not"
-    if bits != measured:
+    mb = f"{size / 1e6:.2f} MB instead of {row['size_bytes'] / 1e6:.2f}"
+    if clusters := recipe_of(row).clusters:  # the manifest's bits are those of the codebook
+        note = (
+            f"The trial's weights are stored as codebooks of {clusters} values, {written.form} "
+            f"holds each in {bits} bits here: {mb}; accuracy was measured anew, speed was not"
+        )
+    elif bits != measured:
         note = (
             f"The trial has {measured}-bit weights, {written.form} holds {bits}-bit ones here: "
             f"this is the model before they were stored in {measured} bits, "
-            f"{size / 1e6:.2f} MB instead of {row['size_bytes'] / 1e6:.2f}; accuracy was measured "
-            "anew, speed was not"
+            f"{mb}; accuracy was measured anew, speed was not"
         )
     return Exported(written.form, note, line)
 

@@ -132,7 +132,7 @@ def run_attempt(
             hint = "; lower batch_size" if "CUDA" in str(error) else ""
             result = {"state": "LOST", "error": f"out of memory: {error}{hint}"}
     return record(
-        run, claim, {**row.spent(claim, job), "log_path": row.log_path(run, job), **result}
+        run, claim, {**row.spent(claim, job), "log_path": row.log_path(run, job.job_id), **result}
     )
 
 

@@ -40,6 +40,21 @@ def dom(url: str, tmp_path: Path) -> str:
     return done.stdout
 
 
+def screenshot(url: str, tmp_path: Path) -> Path:
+    """Return a picture of a page as its scripts have made it."""
+    path = program()
+    if path is None:
+        pytest.skip("NO CHROMIUM HERE, NO PAGE LOOKED AT: see `python -m tests.browser`")
+    picture = tmp_path / "page.png"
+    done = subprocess.run(
+        [path, *OPTIONS, f"--user-data-dir={tmp_path / 'chromium'}",
+         f"--virtual-time-budget={PAGE_MS}", f"--screenshot={picture}", url],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0 and picture.exists(), done.stderr
+    return picture
+
+
 def install() -> None:
     """Install Chromium with apt-get if it is missing; root on Debian or Ubuntu."""
     if program() is not None:

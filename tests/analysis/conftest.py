@@ -29,7 +29,11 @@ REFERENCES: dict[str, Row] = {
     "pruning": {"sparsity": 0.7},
     "quantization": {"bits": 8},
 }
-ERRORS = ("FAIL", "DivergedError: loss is not finite"), ("LOST", "out of memory: job 7 on n1")
+ERRORS = ("FAIL", "DivergedError: loss is not finite"), ("LOST", "out of memory: job 7 is gone")
+# What a row says only of a model that was measured: see `sweeps.reconcile.bury`.
+_NOT_FAILED = (
+    "processor", "runtime", "threads", "seconds_distill", "seconds_latency", "stages_cached",
+)  # fmt: skip
 _MEGABYTES = {32: 1.0, 16: 0.5, 8: 0.25, 4: 0.133, 3: 0.105, 2: 0.072}  # share of the fp32 size
 _BITS_COST = {32: 0.0, 16: 0.0, 8: 0.001, 4: 0.006, 3: 0.014, 2: 0.04}
 
@@ -160,7 +164,9 @@ def example_rows(
         params = _searched(random, rich=rich)
         if trial % 12 == 11:
             state, error = ERRORS[trial // 12 % 2]
-            failed = {**_identity(trial, "search", state), "error": error}
+            spent = {"job_id": "7", "host": "n1", "cores": "0", "log_path": "jobs/7_0_log.err"}
+            failed = {**_identity(trial, "search", state), **spent, "error": error}
+            failed = {name: value for name, value in failed.items() if name not in _NOT_FAILED}
             rows.append(failed | {f"param_{name}": value for name, value in params.items()})
         else:
             epochs = {"epochs": 1.0}

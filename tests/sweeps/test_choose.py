@@ -133,3 +133,14 @@ def test_a_condition_out_of_range_is_refused(wish: dict[str, Any], said: str) ->
     given = dict.fromkeys(("max_accuracy_drop", "max_size_mb", "min_speedup", "batch")) | wish
     with pytest.raises(ConfigError, match=said):
         make_conditions(**given)
+
+
+def test_trials_of_another_processor_are_not_compared_and_the_rule_names_the_main_one(
+    rows: pd.DataFrame,
+) -> None:
+    rows["processor_timed"] = rows["processor"].mask(rows["trial"].isin([3, 4]), "two")
+    assert under(rows, min_speedup=5) == 5  # 3 is better, but was timed elsewhere
+    for wishes in ({"knee": True}, {"conditions": make_conditions(0.04, 15, None, None)}, {}):
+        found = choose(rows, OBJECTIVES, **wishes)
+        assert found.row["processor_timed"] == "one" and found.rule.endswith(", on one")
+    assert ", on" not in choose(rows.drop(columns="processor_timed"), OBJECTIVES).rule

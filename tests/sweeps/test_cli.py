@@ -206,6 +206,43 @@ def test_the_cost_of_searched_epochs_is_their_mean(
     assert tokens == [100 * 3 * 128] * 2
 
 
+def test_the_cost_counts_all_epochs_and_the_examples_that_there_are(
+    sweep_file: Path, definition: dict[str, Any]
+) -> None:
+    from sweeps.config import parse_sweep
+    from sweeps.estimate import _trained_tokens
+
+    epochs = {"epochs": 1, "recovery_epochs": 1, "structure_epochs": 2, "finetune_epochs": 3}
+    sweep = parse_sweep({**definition, "recipe": epochs}, source="x")
+    assert _trained_tokens(sweep) is None
+    assert _trained_tokens(sweep, 50) == 50 * 7 * 128
+    few = parse_sweep({**definition, "recipe": {**epochs, "train_examples": 10}}, source="x")
+    assert _trained_tokens(few, 50) == 10 * 7 * 128
+
+
+def test_a_run_of_the_same_task_is_found_though_its_paths_were_made_absolute(
+    tmp_path: Path, definition: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from slurm.profile import load_profile
+    from sweeps.config import parse_sweep
+    from sweeps.estimate import _encoder_parameters, _similar
+    from sweeps.run import create_run
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("data.csv", "more.txt"):
+        Path(name).touch()
+    Path("teacher").mkdir()
+    Path("teacher/config.json").write_text('{"num_hidden_layers": 6, "hidden_size": 10}')
+    definition["task"]["unlabelled"] = {"dataset": "more.txt"}
+    sweep = parse_sweep(definition, source="x")
+    run = create_run(Path("runs/a"), sweep, load_profile("local"), Path("cache"), {})
+    assert run.sweep.task.unlabelled.dataset == str(tmp_path / "more.txt")
+    assert list(_similar(sweep, Path("runs"))) == [Path("runs/a")]
+    definition["search"].pop("layers")
+    none = parse_sweep({**definition, "recipe": {"layers": 0, "epochs": 1}}, source="x")
+    assert _encoder_parameters(none) == 0
+
+
 def test_rebuild_makes_the_study_again(run: Run) -> None:
     from sweeps.study import open_study
 

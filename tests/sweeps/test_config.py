@@ -180,3 +180,10 @@ def test_what_every_trial_has_does_not_leak_into_the_methods_alone(
     assert points["pruning"].ffn_keep == 0.5 and points["pruning"].sparsity == 0
     for point in points.values():
         assert point.vocabulary_min_count is None and point.hidden_size is None
+
+
+@pytest.mark.parametrize("epochs", ["structure_epochs", "recovery_epochs", "finetune_epochs"])
+def test_every_kind_of_training_makes_a_searched_temperature_matter(
+    definition: dict[str, Any], epochs: str
+) -> None:
+    assert parse_sweep({**definition, "recipe": {epochs: 1}}, source="x.yaml")

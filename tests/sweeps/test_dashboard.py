@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -233,7 +234,11 @@ def test_a_browser_draws_the_front(run: Run, work: Callable[[], None], tmp_path:
         url = f"http://127.0.0.1:{port}/dashboard/studies/0"
         page = browser.dom(url, tmp_path)
         trial = browser.dom(f"{url}/trials?numbers=7", tmp_path)
+        picture = plt.imread(browser.screenshot(url, tmp_path))
     plot = page.split('id="graph-pareto-front"')[1].split("js-plotly-plot")[0]
     assert plot.count('class="point"') == run.trials - 1  # one failed
+    # Inside the front's axes, without its colour bars: axes and grid are grey, points are not.
+    colours = picture[170:600, 460:1060, :3]
+    assert ((colours.max(axis=2) - colours.min(axis=2)) > 0.3).sum() > 40
     assert "accuracy_validation (share)" in page and "size_bytes (bytes)" in page
     assert 'href="/lmopt/row/7"' in trial and "test accuracy" in trial

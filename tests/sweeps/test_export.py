@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -334,3 +335,28 @@ def test_the_run_keeps_what_its_page_says(finished_run: Run) -> None:
     kept = kept_rows(finished_run)
     assert all(Path(path).exists() for path in kept["artifact_path"])
     assert {"baseline", "quantization"} <= set(kept["method"].dropna())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "bits", "said"),
+    [
+        ({"clusters": 16}, 32, "stored as codebooks of 16 values, onnx holds each in 32 bits here"),
+        ({"bits": 4}, 4, "The trial has 4-bit weights, onnx holds 16-bit ones here"),
+        ({}, 32, "The onnx format was measured anew for accuracy and size"),
+    ],
+)
+def test_what_a_format_does_not_store_as_the_trial_did_is_said(
+    tmp_path: Path, recipe: dict[str, Any], bits: int, said: str
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(bytes(3_000_000))
+    labels = np.arange(4) % 2
+    logits = np.eye(2, dtype=np.float32)[labels]
+    prepared: Any = SimpleNamespace(
+        labels={"test": labels}, groups={"test": labels}, baseline_logits={"test": logits}
+    )
+    manifest: Any = SimpleNamespace(bits=bits)
+    row = {"trial": 1, "recipe_json": json.dumps(recipe), "size_bytes": 500_000}
+    written = verify.Written(tmp_path, "onnx", manifest, tmp_path)
+    note = verify._measured_anew(prepared, row, written, logits).note
+    assert note is not None and said in note
+    assert ("3.00 MB instead of 0.50" in note) == bool(recipe)

@@ -1,7 +1,9 @@
 """The end of a round: what is healed, what is grown, when another round is worth it."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from optuna.trial import TrialState
 from analysis.results import final_attempts, read_rows
 from slurm.jobs import Job, JobState
 from slurm.profile import JobResources
-from slurm.record import Exit, write_record
+from slurm.record import Exit, start_path, write_record
 from slurm.submit import SubmissionError
 from sweeps import finalize, launch, patience, reconcile
 from sweeps.attempts import _take_orphan, next_attempt
@@ -67,6 +69,23 @@ def test_a_dead_job_leaves_a_row_with_its_cause(
     assert [orphan.claim.number for orphan in lost] == [claim.number]
     row = read_rows(run.path).iloc[0]
     assert row["state"] == "LOST" and row["error"].startswith(f"{cause}: job 11")
+
+
+def test_a_lost_attempt_costs_what_its_job_took_until_it_was_last_seen(
+    run: Run, states: dict[str, JobState]
+) -> None:
+    job = replace(make_job(run), job_id="11", cpus=4)
+    claim = next_attempt(run, job, run.profile.job("worker"), worker=0)
+    assert claim is not None
+    write_record(job, run.jobs)
+    seen = datetime.fromisoformat(claim.started_utc).timestamp() + 100
+    os.utime(start_path("11", run.jobs), (seen, seen))
+    finalize.heal(run)
+    row = read_rows(run.path).iloc[0]
+    assert row["seconds_total"] == pytest.approx(100, abs=0.01)
+    assert row["core_seconds"] == pytest.approx(400, abs=0.04)
+    assert row["host"] == job.host and row["log_path"] == "jobs/11_0_log.err"
+    assert (row["finished_utc"] - row["started_utc"]).total_seconds() == pytest.approx(100)
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "PENDING"])

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+import sweeps.status
 from analysis.report import front_table
 from analysis.results import read_rows
 from slurm.profile import load_profile
 from sweeps.compare import compare, print_comparison, to_json
 from sweeps.config import ConfigError, parse_sweep
 from sweeps.display import SPARKS, sparkline, status_view
+from sweeps.follow import print_disk_line
 from sweeps.report import are_repeats, pareto_report, print_report, report_folder
 from sweeps.run import Run, create_run
 from sweeps.status import read_status
@@ -105,6 +108,41 @@ def test_the_status_shows_how_the_hypervolume_grew(make_run: MakeRun) -> None:
     assert sparkline(history, 40) in text
     cut = printed(lambda console: console.print(status_view(status, front_rows=2)))
     assert "more: lmopt pareto" in cut
+
+
+def test_the_status_shows_the_queue_and_what_needs_somebody(make_run: MakeRun) -> None:
+    jobs = {"RUNNING": 8, "PENDING": 1, "DONE": 3}
+    status = replace(read_status(make_run()), jobs=jobs, error=None)
+    text = printed(lambda console: console.print(status_view(status)))
+    assert "jobs: 1 pending, 8 running\n" in text and "stopped" not in text
+    held = replace(status, jobs={"HELD": 1, "PENDING": 99}, error="job 7 is held")
+    text = printed(lambda console: console.print(status_view(held)))
+    assert "needs you: job 7 is held" in text and "jobs: 99 pending, 1 held" in text
+    assert "stopped" not in text and max(map(len, text.splitlines())) <= 80
+    dead = replace(held, jobs={"LOST": 1})
+    text = printed(lambda console: console.print(status_view(dead)))
+    assert "stopped: job 7" in text and "jobs:" not in text
+
+
+def test_core_hours_are_checked_against_sacct(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(sweeps.status, "sacct_core_hours", lambda jobs: asked.append(jobs) or 2.0)
+    status = read_status(make_run(), with_sacct=True)
+    assert status.core_hours_sacct is None and asked == []  # no job is Slurm's
+    assert sweeps.status._by_sacct(["local-1", "7", "8_1"]) == 2.0 and asked == [["7", "8_1"]]
+    for own, warned in ((2.0, False), (1.9, False), (1.0, True)):
+        one = replace(status, core_hours_allocated=own, core_hours_sacct=2.0)
+        text = printed(lambda console, one=one: console.print(status_view(one)))
+        assert ("sacct says 2.00 core-hours" in text) == warned
+    assert "core_hours_sacct" in status.to_json()
+
+
+def test_a_finished_run_says_what_it_has_on_disk(make_run: MakeRun) -> None:
+    run = make_run()
+    text = printed(lambda console: print_disk_line(run, console))
+    assert text.startswith("disk ") and "artifacts kept" in text
 
 
 def test_pareto_takes_conditions_and_orders(make_run: MakeRun) -> None:
