@@ -12,7 +12,9 @@ _UNITS = {column.name: column.unit for column in COLUMNS} | {
     "claimed_size_share": "share",
     "claimed_speedup": "×",
 }
-_SHOWN = {  # unit of the column -> (unit shown, factor, decimals)
+_SHOWN: dict[
+    str, tuple[str, float, int | None]
+] = {  # unit of the column -> (unit shown, factor, decimals)
     "share": ("%", 100.0, 1),
     "difference of shares": ("points", 100.0, 1),
     "bytes": ("MB", 1e-6, 1),
@@ -20,6 +22,22 @@ _SHOWN = {  # unit of the column -> (unit shown, factor, decimals)
     "ms": ("ms", 1.0, 2),
     "s": ("s", 1.0, 0),
     "nats": ("nats", 1.0, 3),
+    "parameters": ("M", 1e-6, 2),
+    "MACs": ("M", 1e-6, 1),
+}
+# Of searched parameters, as they are: no factor, no fixed decimals. A name that says its unit
+# ("epochs", "bits", "layers") or a number without one (temperature, learning rate) is not here.
+_PARAMETER_UNITS = {
+    **dict.fromkeys(
+        ("alpha", "dropout", "token_dropout", "ffn_keep", "heads_keep", "sparsity", "mixed_share"),
+        "share",
+    ),
+    **dict.fromkeys(("hidden_size", "static_width", "static_hidden"), "units"),
+    "batch_size": "examples",
+    "vocabulary_min_count": "uses",
+    "embedding_rank": "dimensions",
+    "clusters": "values",
+    "embedding_clusters": "values",
 }
 _LABELS = {
     "accuracy": "accuracy",
@@ -40,12 +58,15 @@ _LABELS = {
 
 @dataclass(frozen=True)
 class Display:
-    """`factor` times the column's value is in `unit`; ratios, bytes and times read best in logs."""
+    """`factor` times the column's value is in `unit`; ratios, bytes and times read best in logs.
+
+    `decimals` is None for a number that is written as it is, to three digits.
+    """
 
     label: str
     unit: str
     factor: float
-    decimals: int
+    decimals: int | None
     log: bool
 
     @property
@@ -57,8 +78,11 @@ class Display:
 
 def display_of(name: str) -> Display:
     """How the column `name` is shown; an unknown one by its name, as it is."""
+    if name.startswith("param_"):
+        unit = _PARAMETER_UNITS.get(name.removeprefix("param_"), "")
+        return Display(_label(name), unit, 1.0, None, log=False)
     source = _UNITS.get(name, "s" if name.startswith("seconds_") else "")
-    unit, factor, decimals = _SHOWN.get(source, ("", 1.0, 3))
+    unit, factor, decimals = _SHOWN.get(source, ("", 1.0, None))
     return Display(_label(name), unit, factor, decimals, log=source in {"bytes", "×", "ms", "s"})
 
 
@@ -75,7 +99,7 @@ def format_value(name: str, value: object, error: object = None) -> str:
     if value is None or pd.isna(value):  # type: ignore[call-overload]
         return "–"
     shown = display_of(name)
-    if isinstance(value, str | bool) or not shown.unit:
+    if isinstance(value, str | bool) or shown.decimals is None:
         return f"{value:.3g}" if isinstance(value, float) else str(value)
     # Adding 0.0 takes the sign off a zero: a drop of -0.0 points reads like a mistake.
     rounded = round(float(value) * shown.factor, shown.decimals) + 0.0  # type: ignore[arg-type]

@@ -15,15 +15,30 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.display import display_of
 from analysis.labels import Label, place_labels
-from analysis.points import BEST, BITS, figure_points, linear_quality, panel_points, quality_limits
+from analysis.points import (
+    BEST,
+    BITS,
+    CODEBOOK,
+    figure_points,
+    linear_quality,
+    panel_points,
+    quality_limits,
+)
 from analysis.results import final_attempts
 from analysis.selection import main_processor, quality_objective, reported
 from analysis.style import INK, LINE_IN, SOFT, THEME, log_axis, mark, wrap_note, write_note
 
 _PANEL_IN, _HEIGHT_IN, _LEFT_IN = 3.7, 2.75, 0.62  # of the axes
 _LEGEND_ROW_IN = 0.22
-_MARKERS = dict(zip(BITS, ["o", "s", "D", "^", "P", "X", "."], strict=True))
-_COLOURS = dict(zip(BITS, [*sns.color_palette("viridis", 6), (0.5, 0.5, 0.5)], strict=True))
+_MARKERS = dict(zip(BITS, ["o", "s", "D", "^", "P", "X", "v", "."], strict=True))
+_CODEBOOK_COLOUR = sns.color_palette("colorblind")[3]  # none of the scale of bit-widths
+_COLOURS = dict(
+    zip(
+        BITS,
+        [*sns.color_palette("viridis", 6), _CODEBOOK_COLOUR, (0.5, 0.5, 0.5)],
+        strict=True,
+    )
+)
 
 
 def front_figure(
@@ -176,7 +191,11 @@ def _draw_footer(figure: Figure, points: pd.DataFrame, lines: Sequence[str]) -> 
     height = figure.get_size_inches()[1]
     write_note(figure, lines)
     handles = [
-        mark(f"{bits} bits", _MARKERS[bits], markerfacecolor=_COLOURS[bits])
+        mark(
+            "codebook" if bits == CODEBOOK else f"{bits} bits",
+            _MARKERS[bits],
+            markerfacecolor=_COLOURS[bits],
+        )
         for bits in BITS
         if bits and (points["bits"].eq(bits) & points["kind"].eq("search")).any()
     ]

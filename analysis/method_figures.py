@@ -1,4 +1,4 @@
-"""The figures of the methods: every subset, whether gains multiply, what was claimed of each."""
+"""The figures of the methods: subsets that were tried, whether gains multiply, what was claimed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.audit import pass_name
-from analysis.methods import GAINS, MULTIPLY_WITHIN, product_summary
+from analysis.methods import GAINS, MULTIPLY_WITHIN, product_summary, untried_text
 from analysis.recipes import METHODS
 from analysis.style import INK, SOFT, THEME, empty_panel, log_axis, mark, new_figure
 
@@ -52,10 +52,9 @@ def subset_figure(table: pd.DataFrame) -> Figure:
     rows = max(len(table), 1)
     ratios = {"width_ratios": [0.22 * max(len(methods), 2) + 0.2, 1, 1, 1.2]}
     shape_in = (2.15, _ROW_IN * rows + _AROUND_IN + 0.5)
+    note = f"{_SUBSET_NOTE} {untried_text(list(table['methods']))}".strip()
     with mpl.rc_context(THEME):
-        figure, axes = new_figure(
-            (1, 4), shape_in, note=_SUBSET_NOTE, sharey=True, gridspec_kw=ratios
-        )
+        figure, axes = new_figure((1, 4), shape_in, note=note, sharey=True, gridspec_kw=ratios)
         matrix, drop, size, speed = axes[0]
         if table.empty or not methods:
             empty_panel(matrix, "no completed model")

@@ -1,12 +1,13 @@
 """What the methods give alone and together, and whether their gains multiply."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.recipes import describe, with_methods
+from analysis.recipes import METHODS, describe, with_methods
 from analysis.report import NUMBERS, with_share
 from analysis.selection import (
     TOLERANCE,
@@ -48,6 +49,24 @@ def subset_table(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFr
     return table.iloc[order][
         ["methods", "models", "trial", "settings", "rule", *NUMBERS]
     ].reset_index(drop=True)
+
+
+def untried_subsets(tried: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The subsets of the methods in `tried` that are not in it, small ones first."""
+    methods = [name for name in METHODS if any(name in used for used in tried)]
+    every = [set(c) for n in range(1, len(methods) + 1) for c in combinations(methods, n)]
+    known = [set(used) for used in tried]
+    return [tuple(n for n in methods if n in one) for one in every if one not in known]
+
+
+def untried_text(tried: Sequence[tuple[str, ...]], shown: int = 3) -> str:
+    """The untried subsets in a sentence, the first few by name; empty where there are none."""
+    untried = untried_subsets(tried)
+    if not untried:
+        return ""
+    names = [" + ".join(one) if len(one) > 1 else f"{one[0]} alone" for one in untried]
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"Not tried: {', '.join(names[:shown])}{more}."
 
 
 def _choose(

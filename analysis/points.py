@@ -1,6 +1,5 @@
 """What a figure shows of the rows: points in the units shown, their bars, names and limits."""
 
-import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from analysis.display import display_of
 from analysis.pareto import front_mask
+from analysis.recipes import recipe_of, records
 from analysis.selection import (
     best_combination,
     candidates,
@@ -19,7 +19,8 @@ from analysis.selection import (
 )
 
 BEST = "best combination"
-BITS = (32, 16, 8, 4, 3, 2, 0)  # 0: unknown
+CODEBOOK = -1  # weights share a few values: no bit-width says what they are
+BITS = (32, 16, 8, 4, 3, 2, CODEBOOK, 0)  # 0: unknown
 _WINDOW_POINTS = 15.0  # what is further under the best than this is drawn at the lower edge
 _Z95 = 1.96
 
@@ -75,14 +76,20 @@ def _standard_error(models: pd.DataFrame, column: str) -> NDArray[np.float64]:
 
 
 def _bits(models: pd.DataFrame) -> list[int]:
-    """Bit-width of each model by its parameters or its recipe; 0 where neither says."""
-    recipes = [json.loads(text) if isinstance(text, str) else {} for text in models["recipe_json"]]
-    searched = models["param_bits"] if "param_bits" in models else [None] * len(models)
-    bits = [
-        recipe.get("bits") if pd.isna(value) else value
-        for value, recipe in zip(searched, recipes, strict=True)
-    ]
-    return [int(value) if value in BITS else 0 for value in bits]
+    """How each model's weights are stored: CODEBOOK, their bit-width, or 0 where nothing says.
+
+    By the canonical recipe: what was searched may have had no effect beside clusters.
+    """
+    says = [name for name in models if name == "recipe_json" or str(name).startswith("param_")]
+    recipes = [recipe_of(row) for row in records(models[says])]
+    return [_stored(recipe) for recipe in recipes]
+
+
+def _stored(recipe: Mapping[str, object]) -> int:
+    if recipe.get("clusters") is not None:
+        return CODEBOOK
+    bits = recipe.get("bits")
+    return next((width for width in BITS if width > 0 and bits == width), 0)
 
 
 def linear_quality(rows: pd.DataFrame, quality: str) -> float | None:

@@ -87,6 +87,41 @@ def _setting(field: str, value: Any) -> str:
     return f"{_NAMES.get(field, field.replace('_', ' '))} {number}".strip()
 
 
+def has_effect(name: str, value: Any, recipe: Recipe) -> bool:
+    """Whether a searched field decided anything, by the canonical recipe that came of it.
+
+    The canonical form has what cannot matter at its default; a value that is the default itself
+    is told by what it depends on.
+
+    >>> has_effect("bits", 4, {"clusters": 8, "bits": 32})
+    False
+    """
+    if name not in recipe or pd.isna(value):
+        return True
+    if str(recipe[name]) != str(value) and recipe[name] != value:
+        return False
+    if name in METHODS["quantization"] or name == "rounding":
+        return recipe.get("clusters") is None
+    if name.startswith("static_"):
+        return recipe.get("layers") == 0
+    return True
+
+
+def effective_parameters(models: pd.DataFrame) -> pd.DataFrame:
+    """The models with the searched parameters that had no effect left blank."""
+    names = [str(name) for name in models if str(name).startswith("param_")]
+    if "recipe_json" not in models:
+        return models
+    recipes = [recipe_of(row) for row in records(models[["recipe_json"]])]
+    blanked = {}
+    for name in names:
+        field, values = name.removeprefix("param_"), models[name]
+        kept = [has_effect(field, *pair) for pair in zip(values, recipes, strict=True)]
+        if not all(kept):
+            blanked[name] = values.where(pd.Series(kept, index=models.index))
+    return models.assign(**blanked)
+
+
 def with_methods(models: pd.DataFrame) -> pd.DataFrame:
     """The models with `recipe` (dict), `settings` (method -> text) and `methods` (a tuple)."""
     recipes = [recipe_of(row) for row in records(models)]

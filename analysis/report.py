@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from analysis.display import display_of, format_value
+from analysis.recipes import effective_parameters
 from analysis.results import final_attempts
 from analysis.schema import BATCHES
 from analysis.selection import best_combination, candidates, front_rows, is_timed, timed_on
@@ -77,9 +78,11 @@ def front_table(
 ) -> pd.DataFrame:
     """The front's points, best in quality first: numbers as in `method_table`, and parameters.
 
-    Its objectives are columns too, whichever they are; with `among` it is the front of these rows.
+    A parameter without effect beside the others (bits of a codebook) is left blank. Objectives are
+    columns too, whichever they are; with `among` it is the front of these rows.
     """
     front = with_share(front_rows(rows if among is None else among, objectives), rows)
+    front = effective_parameters(front)
     params = [
         name for name in front if str(name).startswith("param_") and front[name].notna().any()
     ]

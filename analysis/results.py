@@ -103,13 +103,15 @@ def final_attempts(rows: pd.DataFrame) -> pd.DataFrame:
     A completed trial stays completed although a second writer of the same trial, believed dead,
     left a later row.
     """
-    ranked = rows.assign(_complete=rows["state"].eq("COMPLETE"))
-    ranked = ranked.sort_values(["trial", "_complete", "attempt"], kind="stable")
-    return (
-        ranked.drop_duplicates("trial", keep="last")
-        .drop(columns="_complete")
-        .reset_index(drop=True)
-    )
+    # Only the keys are sorted: a row's samples and texts are copied once, a million of them too.
+    keys = rows[["trial", "attempt"]].reset_index(drop=True)
+    if keys["trial"].is_unique:
+        keys = keys.sort_values("trial", kind="stable")
+    else:
+        keys["complete"] = rows["state"].eq("COMPLETE").to_numpy()
+        keys = keys.sort_values(["trial", "complete", "attempt"], kind="stable")
+        keys = keys.drop_duplicates("trial", keep="last")
+    return rows.iloc[keys.index].reset_index(drop=True)
 
 
 def _write_atomic(table: pa.Table, path: Path) -> None:

@@ -59,7 +59,7 @@ def volume_figure(parts: Mapping[str, pd.DataFrame], objectives: Mapping[str, st
             references = table[table["kind"].eq("reference")].tail(1)
             ax.plot(references["core_hours"], references["hypervolume"], "x", ms=8, mew=1.6,
                     color=look["color"], zorder=5)  # fmt: skip
-        ax.set(xlabel="Core-hours in trials", ylabel="Hypervolume", xlim=(0, None))
+        ax.set(xlabel="Core-hours in trials", ylabel="Hypervolume (0 to 1)", xlim=(0, None))
         ax.set_ylim(*_volume_limits(parts, objectives))
         if len(parts) > 1:
             ax.legend(loc="lower right")
@@ -148,7 +148,7 @@ def _draw_slice(
 
 
 def _parameter_ticks(ax: Axes, name: str, x: np.ndarray, names: list[str] | None) -> None:
-    ax.set_xlabel(display_of(name).label)
+    ax.set_xlabel(_short(name))
     levels = np.unique(x)
     if names is not None:
         ax.set_xticks(range(len(names)), names, rotation=40 if max(map(len, names)) > 3 else 0)
@@ -228,7 +228,7 @@ def _draw_axis(
     place = (scale(levels) - low) / span if high > low else np.full(len(levels), 0.5)
     ax.plot([at, at], [0, 1], color=SOFT, lw=0.9, zorder=2.5)
     for level, height in zip(levels, 1 - place if flip else place, strict=True):
-        text = names[int(level)] if names else _number(level, shown.decimals, bool(shown.unit))
+        text = names[int(level)] if names else _number(level, shown.decimals)
         ax.annotate(
             text,
             (at, height),
@@ -243,8 +243,8 @@ def _draw_axis(
     return 1 - heights if flip else heights
 
 
-def _number(value: float, decimals: int, has_unit: bool) -> str:
-    return f"{value:.{decimals}f}" if has_unit else f"{value:.3g}"
+def _number(value: float, decimals: int | None) -> str:
+    return f"{value:.3g}" if decimals is None else f"{value:.{decimals}f}"
 
 
 def stage_figure(table: pd.DataFrame) -> Figure:

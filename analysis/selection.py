@@ -16,6 +16,7 @@ from analysis.results import COLUMNS, final_attempts
 
 TOLERANCE = 0.01  # of quality given up for the pick: one point of accuracy
 _QUALITY = {column.name for column in COLUMNS if column.group == "quality"}
+_ASKED = ("trial", "attempt", "kind", "state", "feasible")
 _SHARES = {column.name for column in COLUMNS if column.unit == "share"}
 
 
@@ -105,19 +106,24 @@ def front_rows(
     again, and for nothing else.
     """
     quality = quality_objective(objectives)
-    models = candidates(rows)
+    # What is not asked of every row is taken for the front alone: rows may be a million.
+    apart = is_timed(objectives) and not across_processors and timed_on(rows).nunique() > 1
+    where = ["processor", "processor_timed", "timed_alone"] if apart else []
+    asked = dict.fromkeys([*_ASKED, *where, *objectives])
+    narrow = rows[[name for name in asked if name in rows]].assign(_at=np.arange(len(rows)))
+    models = candidates(narrow)
     models = models[models["feasible"].fillna(True).astype(bool)]
     values, directions = objective_values(models, objectives), list(objectives.values())
     mask = np.zeros(len(models), dtype=bool)
-    apart = is_timed(objectives) and not across_processors and timed_on(rows).nunique() > 1
-    for processor in processors(rows) if apart else [None]:
+    for processor in processors(narrow) if apart else [None]:
         of = models["trial"].notna()
         if processor is not None:
             of = timed_on(models).eq(processor).fillna(False)
         here = np.flatnonzero(of.to_numpy(dtype=bool))
         mask[here] = front_mask(values[here], directions)
     ascending = objectives[quality] == "minimize"
-    return models[mask].sort_values(quality, ascending=ascending, kind="stable")
+    models = models[mask].sort_values(quality, ascending=ascending, kind="stable")
+    return rows.iloc[models["_at"].to_numpy(dtype=int)].set_axis(models.index)
 
 
 def quality_drop(

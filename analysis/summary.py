@@ -1,5 +1,6 @@
 """The answer at the top of a report: which model to take, how sure that is, and what it costs."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +68,7 @@ def _facts(row: Mapping[str, Any]) -> dict[str, str]:
     }
     for batch, name in (("b1", "batch 1"), ("b32", "batch 32")):
         value = row.get(f"speedup_{batch}")
-        if not pd.isna(value):
+        if isinstance(value, float) and not math.isnan(value):
             ends = [row.get(f"speedup_{batch}_{end}") for end in ("low", "high")]
             spread = "" if pd.isna(ends).any() else f" ({ends[0]:.1f} to {ends[1]:.1f})"  # type: ignore[attr-defined]
             facts[f"Speed at {name}"] = (

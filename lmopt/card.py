@@ -48,16 +48,41 @@ def recipe_in_words(recipe: Recipe, *, teacher: str, student: str | None) -> lis
 _Said = tuple[set[str], str]  # The fields that a sentence tells of, and the sentence.
 
 
+_CHOICES = {
+    "even": "evenly spaced, the last included",
+    "first": "the first ones",
+    "last": "the last ones",
+    "importance": "those that change their input most",
+}
+_CRITERIA = {
+    "magnitude": "of each encoder matrix set to zero by magnitude",
+    "global_magnitude": "of the encoder's weights set to zero by magnitude, all matrices together",
+    "wanda": "of each encoder matrix set to zero by magnitude times input norm (Wanda)",
+}
+
+
 def _start(given: Mapping[str, Any], teacher: str, student: str | None) -> list[_Said]:
-    layers = given.get("layers")
-    kept = f" with {layers} of its encoder layers (evenly spaced, the last included)"
-    if given.get("base") == "student" and student is not None:
-        start = f"Started from the checkpoint {student}{kept if layers else ''}, with a new head."
+    layers, fields = given.get("layers"), {"base", "layers", "layer_choice"}
+    from_student = given.get("base") == "student" and student is not None
+    origin = f"the checkpoint {student}" if from_student else f"the fine-tuned teacher {teacher}"
+    head = ", with a new head" if from_student else ""
+    if layers == 0:
+        width, hidden = (given.get(n, _default(n)) for n in ("static_width", "static_hidden"))
+        fields |= {"static_width", "static_hidden"}
+        start = (
+            f"Started from static embeddings without encoder layers: one vector of {width} numbers "
+            f"a token, made from {origin}, and a new head of {hidden} units."
+        )
     elif layers:
-        start = f"Started from the fine-tuned teacher {teacher}{kept}."
+        choice = _CHOICES[given.get("layer_choice", "even")]
+        start = f"Started from {origin} with {layers} of its encoder layers ({choice}){head}."
     else:
-        start = f"Started from the fine-tuned teacher {teacher}, all layers."
-    return [({"base", "layers"}, start)]
+        start = f"Started from {origin}{head or ', all layers'}."
+    return [(fields, start)]
+
+
+def _default(name: str) -> Any:
+    return Recipe.model_fields[name].default
 
 
 def _training(given: Mapping[str, Any], recipe: Recipe) -> list[_Said]:
@@ -67,9 +92,11 @@ def _training(given: Mapping[str, Any], recipe: Recipe) -> list[_Said]:
         said.append(({"epochs"}, f"Distilled for {epochs:g} epochs{_loss(recipe)}."))
     if given.get("sparsity"):
         after = f", then recovered for {recovery:g} epochs{_loss(recipe)}" if recovery else ""
-        share = f"{100 * recipe.sparsity:g} % of each encoder matrix set to zero by magnitude"
-        said.append(({"sparsity", "recovery_epochs"}, f"Pruned: {share}{after}."))
-    trained = ("train_examples", "batch_size", "learning_rate", "dropout", "freeze_embeddings")
+        share = f"{100 * recipe.sparsity:g} % {_CRITERIA[recipe.sparsity_criterion]}"
+        fields = {"sparsity", "sparsity_criterion", "recovery_epochs"}
+        said.append((fields, f"Pruned: {share}{after}."))
+    rate = "static_learning_rate" if recipe.layers == 0 else "learning_rate"
+    trained = ("train_examples", "batch_size", rate, "dropout", "freeze_embeddings")
     settings = [f"{name.replace('_', ' ')} {given[name]}" for name in trained if name in given]
     if (epochs or recovery) and settings:
         seed = f"Training: {', '.join(settings)}, seed {recipe.seed}."
@@ -88,9 +115,41 @@ def _loss(recipe: Recipe) -> str:
 
 
 def _storage(given: Mapping[str, Any], recipe: Recipe) -> list[_Said]:
+    if recipe.clusters is not None:
+        said = f"Weights of a matrix share {recipe.clusters} values (a codebook)"
+        own = given.get("embedding_clusters")
+        said += f", those of embeddings {own}" if own else ", embeddings included"
+        return [({"clusters", "embedding_clusters", "bits"}, f"{said}.")]
     if "bits" not in given:
         return [(set(), "Weights stored in 32 bits, not quantized.")]
-    return [({"bits"}, f"Weights stored in {recipe.bits} bits, embeddings included.")]
+    own = given.get("embedding_bits")
+    said = f"Weights stored in {recipe.bits} bits, embeddings {f'in {own}' if own else 'included'}"
+    return [({"bits", "embedding_bits"}, f"{said}.")]
+
+
+def storage_in_words(recipe: Recipe) -> str:
+    """How the weights are stored, for a line of a table: "4 bits", "8 clusters"."""
+    clustered = recipe.clusters is not None
+    own = recipe.embedding_clusters if clustered else recipe.embedding_bits
+    said = f"{recipe.clusters} clusters" if clustered else f"{recipe.bits} bits"
+    return f"{said} (embeddings {own})" if own else said
+
+
+def method_tags(recipe: Recipe) -> list[str]:
+    """The card's tags: the methods that a canonical recipe uses."""
+    given = recipe.model_dump(exclude_defaults=True)
+    tags = [tag for tag, names in _TAGS.items() if given.keys() & names]
+    return [*tags, "static-embeddings"] if recipe.layers == 0 else tags
+
+
+_TAGS = {
+    "distillation": {"epochs"},
+    "vocabulary-trimming": {"vocabulary_min_count"},
+    "factorization": {"embedding_rank"},
+    "pruning": {"sparsity", "ffn_keep", "heads_keep", "hidden_size"},
+    "weight-clustering": {"clusters"},
+    "quantization": {"bits", "embedding_bits", "activation_bits"},
+}
 
 
 def measurement_table(lines: Sequence[Measurement], batches: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The program that comes with an exported model: a dozen lines that run without lmopt."""
+"""The program that comes with an exported model: a short program that runs without lmopt."""
 
 import subprocess
 import sys

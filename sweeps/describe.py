@@ -17,9 +17,11 @@ from lmopt.card import (
     bullets,
     front_matter,
     measurement_table,
+    method_tags,
     model_card,
     recipe_in_words,
     shown_place,
+    storage_in_words,
 )
 from lmopt.licence import common_licence, licence_text, licences_of
 from lmopt.pipeline import Prepared
@@ -145,7 +147,7 @@ def _measured_text(rows: pd.DataFrame, row: Row, rule: str, exported: Exported) 
     }
     lines = [] if exported.measured is None else [exported.measured]
     own = "this model" if exported.measured is None else "the trial it was made from"
-    lines.append(trial_line(row, f"{own}: {recipe_of(row).bits} bits in {runtime}"))
+    lines.append(trial_line(row, f"{own}: {storage_in_words(recipe_of(row))} in {runtime}"))
     for name, found in named.items():
         lines += [trial_line(dict(found.iloc[0]), name)] if len(found) else []
     table = measurement_table(lines, [f"batch {batch[1:]}" for batch in BATCHES])
@@ -197,12 +199,18 @@ def _data_text(run: Run, prepared: Prepared) -> str:
 
 
 def _limits_text(run: Run, rows: pd.DataFrame, row: Row) -> str:
-    tried = len(candidates(rows))
+    models = candidates(rows)
+    tried, seeds = len(models), models["seed"].nunique()
+    seed = (
+        f"{seeds} seeds were tried, this is seed {row['seed']}"
+        if seeds > 1
+        else f"one seed ({row['seed']})"
+    )
     said = [
         f"made for these labels, this kind of text and up to {run.sweep.task.max_length} tokens; "
         "nothing was measured outside of that",
-        f"one of {tried} models that were tried, on one split and one seed ({row['seed']}); a "
-        "difference within two standard errors is no difference",
+        f"one of {tried} models that were tried, on one split; {seed}; a difference within two "
+        "standard errors is no difference",
         "speed was measured on one processor type only; another one has another ratio",
         "no test of fairness, robustness or calibration was made",
     ]
@@ -234,13 +242,11 @@ def _front_matter(
 ) -> str:
     base, dataset = student or run.sweep.teacher.model, run.sweep.task.dataset
     shown = exported.measured or trial_line(row)
-    given = recipe_of(row).model_dump(exclude_defaults=True)
-    methods = {"epochs": "distillation", "sparsity": "pruning", "bits": "quantization"}
     return front_matter(
         name=f"{run.sweep.name}-trial-{row['trial']}",
         licence=common_licence(licences),
         library=exported.form,
-        tags=["lmopt", *(tag for name, tag in methods.items() if name in given)],
+        tags=["lmopt", *method_tags(recipe_of(row))],
         base_model=base if _is_hub(base) else None,
         dataset=shown_place(dataset),
         hub_dataset=_is_hub(dataset),

@@ -10,7 +10,7 @@ from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.recipes import records
+from analysis.recipes import has_effect, recipe_of, records
 from analysis.report import format_table
 from sweeps.progress import Progress
 from sweeps.reconcile import LIVE
@@ -214,11 +214,10 @@ def trial_line(row: Mapping[str, Any], columns: Sequence[str]) -> Text:
 
 
 def _parameters(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
-    shown = []
+    recipe, shown = recipe_of(row), []
     for column in columns:
-        value = row.get(column)
-        if value is not None and not pd.isna(value):
-            name = column.removeprefix("param_")
+        value, name = row.get(column), column.removeprefix("param_")
+        if value is not None and not pd.isna(value) and has_effect(name, value, recipe):
             text = f"{value:.3g}" if isinstance(value, float) else str(value)
             shown.append(f"{HEADERS.get(name, name)} {text}")
     return shown

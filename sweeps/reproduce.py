@@ -1,4 +1,4 @@
-"""`lmopt reproduce`: run a trial again from its row alone, and say what is the same.
+"""`lmopt reproduce`: run a trial again from its row and the run's definition; what is the same?
 
 Where processor type, threads, versions, code and teacher are the same, accuracy and bytes must be;
 where one of them differs, accuracy must lie within the recorded interval. Speed never decides.

@@ -72,7 +72,10 @@ def reproduce(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a trial again from its row alone and compare; exit code 1 if it does not reproduce."""
+    """Run a trial again from its row and the run's frozen definition, and compare.
+
+    Exit code 1 if it does not reproduce.
+    """
     from analysis.results import load_results
     from sweeps.choose import choose_number
     from sweeps.run import open_run

@@ -1,5 +1,6 @@
 """The figure shows what it says, and its text covers nothing."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from matplotlib.text import Text
 
 from analysis.figures import front_figure
 from analysis.pareto import front_mask
+from analysis.points import CODEBOOK, figure_points
 from analysis.style import save_figure
 
 MakeRows = Callable[..., pd.DataFrame]
@@ -104,6 +106,21 @@ def test_a_collapsed_trial_does_not_squeeze_the_others(
         "Triangles at the lower edge" in " ".join(text.get_text().split()) for text in figure.texts
     )
     assert_text_is_apart(figure)
+
+
+@pytest.mark.parametrize("searched_bits", [4, None])
+def test_a_codebook_is_drawn_as_one_whatever_bits_were_searched(
+    searched_bits: int | None, make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(24)
+    here = rows["trial"].eq(10).fillna(False)
+    recipe = {"layers": 2, "clusters": 8, "bits": 32}  # canonical: bits have no effect
+    rows.loc[here, "recipe_json"] = json.dumps(recipe)
+    rows.loc[here, "param_bits"] = searched_bits
+    points = figure_points(rows, objectives).set_index("trial")
+    assert points.loc[10, "bits"] == CODEBOOK
+    labels = [t.get_text() for t in front_figure(rows, objectives).legends[0].get_texts()]
+    assert "codebook" in labels and "-1 bits" not in labels
 
 
 def test_files_are_png_svg_and_pdf_with_the_title(

@@ -9,7 +9,13 @@ import pandas as pd
 import pytest
 
 from analysis.method_figures import product_figure, subset_figure
-from analysis.methods import GAINS, gain_products, product_summary, subset_table
+from analysis.methods import (
+    GAINS,
+    gain_products,
+    product_summary,
+    subset_table,
+    untried_text,
+)
 from analysis.recipes import method_settings, recipe_of, records
 from analysis.report import format_table
 
@@ -106,3 +112,12 @@ def test_few_rows_make_short_tables_and_figures(
     table = subset_table(make_rows(trials), objectives)
     assert len(format_table(table)) == len(table) <= max(trials, 1)
     subset_figure(table).draw_without_rendering()
+
+
+def test_untried_subsets_are_named() -> None:
+    tried = [(), ("distillation",), ("quantization",), ("distillation", "clustering")]
+    assert untried_text(tried) == (
+        "Not tried: clustering alone, distillation + quantization, clustering + quantization "
+        "and 1 more."
+    )
+    assert untried_text([(), ("clustering",)]) == ""

@@ -6,7 +6,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.recipes import METHODS, describe, method_settings, recipe_of, with_methods
+from analysis.recipes import (
+    METHODS,
+    describe,
+    has_effect,
+    method_settings,
+    recipe_of,
+    with_methods,
+)
 from lmopt.config import Recipe
 
 
@@ -50,3 +57,21 @@ def test_a_row_without_a_recipe_is_read_from_what_was_searched() -> None:
     found = with_methods(pd.DataFrame([row, {"trial": 4}], index=[7, 9]))
     assert list(found["methods"]) == [("quantization",), ()]
     assert list(found.index) == [7, 9]
+
+
+@pytest.mark.parametrize(
+    ("changes", "without"),
+    [
+        ({"clusters": 8, "bits": 4}, {"bits"}),
+        ({"clusters": 8, "bits": 32}, {"bits"}),
+        ({"layers": 2, "static_width": 64}, {"static_width"}),
+        ({"layers": 2, "static_width": 256}, {"static_width"}),
+        ({"layers": 0, "static_width": 256, "sparsity": 0.5}, {"sparsity"}),
+        ({"bits": 8, "embedding_bits": 4, "epochs": 1.0, "seed": 3}, set()),
+    ],
+)
+def test_what_had_no_effect_is_told_by_the_canonical_recipe(
+    changes: dict[str, Any], without: set[str]
+) -> None:
+    canonical = Recipe(**changes).canonical().model_dump()
+    assert {n for n, value in changes.items() if not has_effect(n, value, canonical)} == without

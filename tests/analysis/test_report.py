@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -215,4 +216,26 @@ def test_labels_name_quantity_unit_and_baseline() -> None:
     assert display_of("speedup_b32").axis_label == "Speed-up over the fp32 teacher, batch 32 (×)"
     assert display_of("latency_b1_p50_ms").axis_label == "Median latency, batch 1 (ms)"
     assert display_of("seconds_distil").axis_label == "Seconds distil (s)"
-    assert display_of("parameters").axis_label == "Parameters"
+    assert display_of("parameters").axis_label == "Parameters (M)"
+    assert display_of("macs").axis_label == "Multiply-accumulates (M)"
+    assert format_value("parameters", 29_118_000) == "29.12"
+    assert display_of("param_sparsity").axis_label == "Sparsity (share)"
+    assert display_of("param_epochs").axis_label == "Epochs"
+    assert format_value("param_sparsity", 0.5) == "0.5"
+
+
+def test_parameters_without_effect_are_blank(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(60)
+    trial = front_rows(rows[rows["kind"].eq("search")], objectives)["trial"].iloc[0]
+    here = rows["trial"].eq(trial).fillna(False).to_numpy(dtype=bool)
+    recipe = json.loads(rows.loc[here, "recipe_json"].iloc[0]) | {"clusters": 8, "bits": 32}
+    rows = rows.assign(param_clusters=np.where(here, 8.0, np.nan), param_static_width=256)
+    rows.loc[here, "recipe_json"] = json.dumps(recipe | {"static_width": 256})
+    rows.loc[here, "param_bits"] = 4
+    front = front_table(rows, objectives, rows[rows["kind"].eq("search")])
+    found = front[front["trial"].eq(trial)].iloc[0]
+    assert pd.isna(found["param_bits"]) and pd.isna(found["param_static_width"])
+    assert found["param_clusters"] == 8 and found["param_layers"] == recipe["layers"]
+    assert front.loc[front["trial"].ne(trial), "param_bits"].notna().all()

@@ -12,9 +12,11 @@ from lmopt.card import (
     Measurement,
     front_matter,
     measurement_table,
+    method_tags,
     model_card,
     recipe_in_words,
     shown_place,
+    storage_in_words,
 )
 from lmopt.config import Recipe
 from lmopt.licence import Licence, card_licence, common_licence, licence_text, licences_of
@@ -51,13 +53,69 @@ def test_every_step_is_said_with_its_numbers() -> None:
     assert "on the labels alone" in words(Recipe(epochs=1, alpha=0))
 
 
+@pytest.mark.parametrize(
+    ("recipe", "true", "false"),
+    [
+        (
+            Recipe(layers=0, epochs=2, static_width=64, static_learning_rate=1e-2),
+            ["static embeddings without encoder layers: one vector of 64 numbers a token, made "
+             "from the fine-tuned teacher rubert, and a new head of 256 units", "rate 0.01"],
+            "all layers",
+        ),
+        (Recipe(layers=0, base="student"), ["made from the checkpoint tiny2"], "teacher"),
+        (Recipe(layers=2, layer_choice="first"), ["encoder layers (the first ones)"], "evenly"),
+        (Recipe(layers=2, layer_choice="last"), ["encoder layers (the last ones)"], "evenly"),
+        (Recipe(layers=2, layer_choice="importance"), ["(those that change their"], "evenly"),
+        (Recipe(sparsity=0.5, sparsity_criterion="wanda"), ["input norm (Wanda)"], "magnitude."),
+        (
+            Recipe(sparsity=0.5, sparsity_criterion="global_magnitude"),
+            ["50 % of the encoder's weights", "all matrices together"],
+            "each encoder matrix",
+        ),
+        (Recipe(clusters=4), ["share 4 values (a codebook), embeddings included"], "32 bits"),
+        (Recipe(clusters=4, bits=4), ["share 4 values"], "bits"),
+        (Recipe(clusters=4, embedding_clusters=16), ["those of embeddings 16"], "included"),
+        (Recipe(bits=4, embedding_bits=2), ["in 4 bits, embeddings in 2"], "included"),
+    ],
+)  # fmt: skip
+def test_each_choice_is_said_as_it_was_made(recipe: Recipe, true: list[str], false: str) -> None:
+    said = words(recipe.canonical())
+    assert all(part in said for part in true), said
+    assert false not in said and "`" not in said
+
+
+@pytest.mark.parametrize(
+    ("recipe", "tags", "storage"),
+    [
+        (Recipe(), [], "32 bits"),
+        (Recipe(epochs=1, sparsity=0.5, bits=8), ["distillation", "pruning", "quantization"],
+         "8 bits"),
+        (Recipe(ffn_keep=0.5), ["pruning"], "32 bits"),
+        (Recipe(heads_keep=0.5), ["pruning"], "32 bits"),
+        (Recipe(vocabulary_min_count=2), ["vocabulary-trimming"], "32 bits"),
+        (Recipe(embedding_rank=16), ["factorization"], "32 bits"),
+        (Recipe(layers=0, epochs=1, sparsity=0.5), ["distillation", "static-embeddings"],
+         "32 bits"),
+        (Recipe(clusters=8, bits=4), ["weight-clustering"], "8 clusters"),
+        (Recipe(clusters=8, embedding_clusters=4), ["weight-clustering"],
+         "8 clusters (embeddings 4)"),
+        (Recipe(bits=4, embedding_bits=2), ["quantization"], "4 bits (embeddings 2)"),
+    ],
+)  # fmt: skip
+def test_tags_and_storage_are_those_of_the_recipe(
+    recipe: Recipe, tags: list[str], storage: str
+) -> None:
+    assert method_tags(recipe.canonical()) == tags
+    assert storage_in_words(recipe.canonical()) == storage
+
+
 def test_a_field_that_the_card_does_not_know_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recipes grow: whatever a later version adds must appear, by its name and description."""
     described = Recipe.model_fields["sparsity"]
-    grown = create_model("Grown", __base__=Recipe, clusters=(int, 0), ffn_share=(float, described))
+    grown = create_model("Grown", __base__=Recipe, towers=(int, 0), ffn_share=(float, described))
     monkeypatch.setattr(card, "Recipe", grown)
-    said = words(grown(clusters=16, ffn_share=0.25, bits=8))
-    assert "`clusters`: 16" in said
+    said = words(grown(towers=16, ffn_share=0.25, bits=8))
+    assert "`towers`: 16" in said
     assert "`ffn_share`: 0.25 (Share of zero weights in encoder layers)" in said
 
 

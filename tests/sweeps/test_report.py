@@ -19,6 +19,7 @@ import sweeps.status
 from analysis.report import front_table
 from analysis.results import read_rows
 from slurm.profile import load_profile
+from sweeps import finalize
 from sweeps.compare import compare, print_comparison, to_json
 from sweeps.config import ConfigError, parse_sweep
 from sweeps.display import SPARKS, sparkline, status_view
@@ -27,6 +28,7 @@ from sweeps.report import are_repeats, pareto_report, print_report, report_folde
 from sweeps.run import Run, create_run
 from sweeps.status import read_status
 from tests.analysis.conftest import OBJECTIVES, example_rows, write_run
+from tests.sweeps.small_run import make_job
 
 MakeRun = Callable[..., Run]
 
@@ -71,6 +73,22 @@ def test_the_tables_fit_80_columns_and_are_plain_when_piped(make_run: MakeRun) -
     ):
         assert max(len(line) for line in text.splitlines() if "/" not in line) <= 80  # but paths
         assert "\x1b" not in text and "…" not in text
+
+
+@pytest.mark.slow
+def test_the_finalizer_leaves_the_page_without_being_asked(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one test of the default, which runs the notebooks; all others say `report: tables`."""
+    run = make_run()
+    assert run.sweep.report == "page"
+    monkeypatch.setattr(finalize, "time_front", lambda *_: None)
+    finalize.finish(run, make_job(run))
+    report = run.path / "report"
+    page = (report / "index.html").read_text(encoding="utf-8")
+    assert "Take trial" in page and 'class="failed"' not in page
+    assert {"tables.json", "pareto_front.png"} <= {path.name for path in report.iterdir()}
+    assert list((report / "figures").glob("*.svg"))
 
 
 def test_colour_is_for_terminals_and_no_color_takes_it_away(
