@@ -75,7 +75,7 @@ def _facts(row: Mapping[str, Any]) -> dict[str, str]:
                 + _if(row.get(f"speedup_{batch}_vs_16"), lambda x: f", {x:.1f}× its 16-bit form's")
                 + _if(row.get(f"latency_{batch}_p50_ms"), lambda ms: f"; median {ms:.2f} ms")
             )
-    measured = [row.get("runtime"), timed_processor(row)]
+    measured: list[Any] = [row.get("runtime"), timed_processor(row)]
     threads = _if(row.get("threads"), lambda n: f"{n:.0f} thread{'s' if n > 1 else ''}")
     facts["Measured with"] = ", ".join(str(m) for m in [*measured, threads] if m and not pd.isna(m))
     return facts
