@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -67,7 +68,8 @@ def _time(run: Run, wanted: pd.DataFrame, job: Job) -> set[int]:
     prepared = load_prepared(run, threads_of(job))
     records = [{str(name): v for name, v in values.items()} for values in wanted.to_dict("records")]
     log.info("timing alone: trials %s", ", ".join(str(values["trial"]) for values in records))
-    made, failed = [], set[int]()
+    made: list[tuple[dict[str, Any], Path]] = []
+    failed: set[int] = set()
     for values in records:
         try:
             made.append((values, artifact_of(run, prepared, values)))
