@@ -1,5 +1,6 @@
 """The figures of the methods: subsets that were tried, whether gains multiply, what was claimed."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -195,7 +196,7 @@ def audit_figure(table: pd.DataFrame) -> Figure:
     Args:
         table: of `analysis.audit.claim_table`.
     """
-    shape_in = (3.9, _ROW_IN * max(len(table), 1) + _AROUND_IN + 0.15)
+    shape_in = (3.9, _ROW_IN * max(len(table), 1) + _AROUND_IN + 0.3)
     with mpl.rc_context(THEME):
         figure, axes = new_figure((1, 2), shape_in, note=_AUDIT_NOTE, sharey=True)
         size, speed = axes[0]
@@ -208,12 +209,12 @@ def audit_figure(table: pd.DataFrame) -> Figure:
         _draw_claims(speed, y, table["claimed_speedup"], table["speedup_b1"])
         _draw_speeds(speed, y, table)
         both = pd.concat([table["claimed_size_share"], table["size_share"].astype(float)])
-        _ratio_axis(size, both * 100, "Size (% of the teacher's)", 100)
+        _ratio_axis(size, both * 100, "Size\n(% of the teacher's)", 100)
         names = ["speedup_b1_low", "speedup_b1_high", "speedup_b32_low", "speedup_b32_high"]
         every = [table["claimed_speedup"], *(table[name].astype(float) for name in names)]
-        _ratio_axis(speed, pd.concat(every), "Speed-up over the fp32 teacher (×)", 1)
+        _ratio_axis(speed, pd.concat(every), "Speed-up over the\nfp32 teacher (×)", 1)
         names = [
-            f"{pass_name(methods)}: {settings}"
+            textwrap.fill(f"{pass_name(methods)}: {settings}", 36)
             for methods, settings in zip(table["methods"], table["settings"], strict=True)
         ]
         size.set_yticks(y, names)
@@ -227,4 +228,5 @@ def audit_figure(table: pd.DataFrame) -> Figure:
 
 def _draw_claims(ax: Axes, y: Any, claimed: pd.Series, measured: pd.Series) -> None:
     ax.hlines(y, claimed.astype(float), measured.astype(float), color="0.6", lw=1.2, zorder=1.5)
-    ax.plot(claimed.astype(float), y, "d", ms=8, mfc="white", mec=INK, mew=0.8, zorder=2.5)
+    look: dict[str, Any] = {"ms": 8, "mfc": "white", "mec": INK, "mew": 0.8, "zorder": 2.5}
+    ax.plot(claimed.astype(float), y, "d", clip_on=False, **look)
