@@ -50,11 +50,16 @@ class Plan:
     spare: list[Path]
 
 
-def register(run: Run, prepared: "Prepared") -> None:
-    """Note what all trials of a run start from, and in the cache that this run uses it."""
+def register(run: Run, prepared: "Prepared", *, threads: int | None = None) -> None:
+    """Note what all trials of a run start from, and in the cache that this run uses it.
+
+    `threads` are those of the prepare job: whoever trains the teacher again needs as many.
+    """
     parts = [getattr(value, "path", value) for value in vars(prepared).values()]
     keys = sorted({part.name for part in parts if isinstance(part, Path)})
-    write_json(run.path / "prepared.json", {"stages": keys})
+    path = run.path / "prepared.json"
+    threads = threads or (read_json(path) or {}).get("threads")
+    write_json(path, {"stages": keys, "threads": threads})
     folder = run.cache / "runs"
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f"{content_hash(str(run.path))}.json", {"run": str(run.path)})

@@ -14,7 +14,7 @@ from lmopt.config import Recipe
 from lmopt.measure import Progress
 from lmopt.pipeline import Outcome, Prepared, prepare, run_recipe
 from sweeps.config import ConfigError, explain
-from sweeps.run import Run
+from sweeps.run import Run, read_json
 
 LEAST_ROUNDS = 3  # of timing, where nobody reads the times
 
@@ -42,6 +42,12 @@ def threads_of(row: Mapping[str, Any]) -> int:
     cores = row.get("cores")
     had = len(str(cores).split(",")) if cores else 1
     return max(1, min(had, len(os.sched_getaffinity(0))))
+
+
+def teacher_threads(run: Run, otherwise: int) -> int:
+    """Return the threads that trained the run's teacher, as far as this machine has them."""
+    threads = (read_json(run.path / "prepared.json") or {}).get("threads") or otherwise
+    return min(int(threads), len(os.sched_getaffinity(0)))
 
 
 def prepare_again(

@@ -20,7 +20,7 @@ from analysis.selection import timed_processor
 from lmopt.measure import Progress
 from lmopt.pipeline import run_recipe
 from sweeps.provenance import git_state
-from sweeps.remake import prepare_again, recipe_of, threads_of
+from sweeps.remake import prepare_again, recipe_of, teacher_threads, threads_of
 from sweeps.row import measured
 from sweeps.run import Run
 from sweeps.verify import INTERVAL
@@ -70,7 +70,9 @@ def reproduce_trial(
     # In the run directory: /tmp is often small. It is gone afterwards.
     with tempfile.TemporaryDirectory(prefix="reproduce-", dir=run.path) as folder:
         cache = Path(folder) if from_scratch else run.cache
-        prepared = prepare_again(run, cache=cache, threads=threads, progress=progress)
+        prepared = prepare_again(
+            run, cache=cache, threads=teacher_threads(run, threads), progress=progress
+        )
         outcome = run_recipe(
             prepared, recipe, cache=Path(folder), threads=threads, progress=progress
         )

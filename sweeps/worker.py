@@ -42,7 +42,7 @@ def prepare_run(run_dir: str) -> None:
         linear = linear_baseline(data)
         write_linear_row(run, data, linear)
         prepared = load_prepared(run, threads, progress)
-        register(run, prepared)
+        register(run, prepared, threads=threads)
         write_linear_row(run, data, linear, prepared)
     finally:
         progress.close()

@@ -22,7 +22,9 @@ from slurm.profile import load_profile
 from sweeps import keep, worker
 from sweeps.config import ConfigError, parse_sweep
 from sweeps.disk import disk_line, print_disk, read_disk
+from sweeps.job import threads_of
 from sweeps.keep import ask_for, kept_rows, plan_cache, prune_artifacts, prune_now_and_then
+from sweeps.remake import teacher_threads
 from sweeps.run import Run, create_run, write_json
 from tests.sweeps.small_run import DEFINITION, fake_outcome, fake_prepared, make_job
 
@@ -123,7 +125,10 @@ def test_what_all_trials_start_from_and_trained_models_stay(swept: Run) -> None:
 
 
 def load_prepared_path(run: Run) -> Path:
-    keys = json.loads((run.path / "prepared.json").read_text())["stages"]
+    noted = json.loads((run.path / "prepared.json").read_text())
+    keys = noted["stages"]
+    # The workers noted it as well, and did not take their own threads for the teacher's.
+    assert noted["threads"] == threads_of(make_job(run)) == teacher_threads(run, 7)
     (path,) = [
         run.cache / "artifact" / key for key in keys if (run.cache / "artifact" / key).exists()
     ]
