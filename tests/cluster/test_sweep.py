@@ -93,7 +93,7 @@ def test_one_sweep_survives_what_a_cluster_does(cluster: Cluster, workspace: Wor
         "recipe": {"epochs": 40, "seed": 1},
         "resources": {"workers": 3},
         # The finalizer times the front for so long that it can be met while it does.
-        "runtime": {"rounds_b1": 3000, "rounds_b32": 600},
+        "runtime": {"rounds_b1": 300, "rounds_b32": 60},
     }
     run_dir = workspace.submit("faults", changes, {"environment": {"LMOPT_CHECKPOINT_S": "0.5"}})
     target = faults.Target(cluster, workspace, run_dir, random.Random(0))
