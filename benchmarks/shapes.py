@@ -41,16 +41,18 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 TEXTS = 6000
 
 POINTS: dict[str, dict[str, Any]] = {
-    "baseline": {},
-    "distillation": {"base": "student"},
-    "pruning": {"ffn_keep": 0.3, "heads_keep": 0.25, "structure_criterion": "magnitude"},
-    "clustering": {"clusters": 16},
-    "quantization": {"bits": 8, "activation_bits": 8},
-    "student_int8": {"base": "student", "bits": 8},
-    "trimmed_student_int8": {"base": "student", "vocabulary_min_count": 1, "bits": 8},
-    "trimmed_student_int4": {"base": "student", "vocabulary_min_count": 1, "bits": 4},
+    "baseline": {"base": "teacher"},
+    "distillation": {},
+    "pruning": {
+        "base": "teacher", "ffn_keep": 0.3, "heads_keep": 0.25, "structure_criterion": "magnitude",
+    },
+    "clustering": {"base": "teacher", "clusters": 16},
+    "quantization": {"base": "teacher", "bits": 8, "activation_bits": 8},
+    "student_int8": {"bits": 8},
+    "trimmed_student_int8": {"vocabulary_min_count": 1, "bits": 8},
+    "trimmed_student_int4": {"vocabulary_min_count": 1, "bits": 4},
     "trimmed_student_1_layer_int2": {
-        "base": "student", "vocabulary_min_count": 1, "layers": 1, "bits": 2,
+        "vocabulary_min_count": 1, "layers": 1, "bits": 2,
     },
 }  # fmt: skip
 
