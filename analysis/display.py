@@ -12,9 +12,8 @@ _UNITS = {column.name: column.unit for column in COLUMNS} | {
     "claimed_size_share": "share",
     "claimed_speedup": "×",
 }
-_SHOWN: dict[
-    str, tuple[str, float, int | None]
-] = {  # unit of the column -> (unit shown, factor, decimals)
+_Shown = tuple[str, float, int | None]  # unit, factor, decimals
+_SHOWN: dict[str, _Shown] = {  # by the unit of the column
     "share": ("%", 100.0, 1),
     "difference of shares": ("points", 100.0, 1),
     "bytes": ("MB", 1e-6, 1),

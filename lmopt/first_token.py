@@ -5,13 +5,14 @@ its feed-forward network have a use; keys and values are needed of all tokens. T
 same; of a one-layer student's multiply-accumulates five sixths go.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 Edge = tuple[int, int]
 """An input's number, and which of its axes is the tokens' one"""
+Nodes = dict[str, tuple[Any, int]]
+"""Operations by name, each with the tokens' axis of its output"""
 
 _UNARY = {
     "Gelu",
@@ -34,22 +35,21 @@ def keep_first_token(model: Any) -> int:
     An operation is narrowed if all that reads its result is; where others need all the tokens, a
     slice is put in between. Models that do not select token 0 stay as they are.
     """
-    selections = [op for op in model.get_ops() if _selects_first(op)]
     narrowed = 0
-    for selection in selections:
-        axes = _narrowable(selection)
+    for selection in [op for op in model.get_ops() if _selects_first(op)]:
+        nodes = _narrowable(selection)
         slices: dict[tuple[str, int], Any] = {}
-        for node, edges in _with_edges(selection, axes):
-            for number, axis in edges:
+        for node, of_tokens in nodes.values():
+            for number, axis in _edges(node, of_tokens) or []:
                 source = node.input(number).get_source_output()
-                name = source.get_node().get_friendly_name()
-                if name not in axes:
+                name = source.get_node().get_name()
+                if name not in nodes:
                     if (name, axis) not in slices:
                         slices[name, axis] = _slice(source, axis)
                     node.input(number).replace_source_output(slices[name, axis].output(0))
             if node.get_type_name() == "Reshape":
                 node.input(1).replace_source_output(_pattern(node).output(0))
-        narrowed += len(axes)
+        narrowed += len(nodes)
     model.validate_nodes_and_infer_types()
     return narrowed
 
@@ -64,12 +64,11 @@ def _selects_first(op: Any) -> bool:
     )
 
 
-def _narrowable(selection: Any) -> dict[str, int]:
-    """The operations before a selection that may be narrowed, by name, and their tokens' axis."""
+def _narrowable(selection: Any) -> Nodes:
+    """The operations before a selection that may be narrowed."""
     blocked: set[str] = set()
     while True:
         nodes = _upstream(selection, blocked)
-        axes = {name: axis for name, (_, axis) in nodes.items()}
         # What anything else reads stays whole; with it what only leads to it.
         shared = {
             name
@@ -80,16 +79,16 @@ def _narrowable(selection: Any) -> dict[str, int]:
             )
         }
         if not shared:
-            return axes
+            return nodes
         blocked |= shared
 
 
-def _upstream(selection: Any, blocked: set[str]) -> dict[str, tuple[Any, int]]:
-    found: dict[str, tuple[Any, int]] = {}
+def _upstream(selection: Any, blocked: set[str]) -> Nodes:
+    found: Nodes = {}
     to_visit = [(selection.input(0).get_source_output().get_node(), 1)]
     while to_visit:
         node, axis = to_visit.pop()
-        name = node.get_friendly_name()
+        name = node.get_name()
         edges = None if name in blocked else _edges(node, axis)
         if name in found or edges is None:
             continue
@@ -99,20 +98,14 @@ def _upstream(selection: Any, blocked: set[str]) -> dict[str, tuple[Any, int]]:
     return found
 
 
-def _narrows(target: Any, axis: int, selection: Any, nodes: dict[str, tuple[Any, int]]) -> bool:
+def _narrows(target: Any, axis: int, selection: Any, nodes: Nodes) -> bool:
     """Whether an input is one of those that take a single token, along this axis."""
-    name = target.get_node().get_friendly_name()
-    if name == selection.get_friendly_name():
+    name = target.get_node().get_name()
+    if name == selection.get_name():
         return bool(target.get_index() == 0)
     if name not in nodes:
         return False
     return (target.get_index(), axis) in (_edges(*nodes[name]) or [])
-
-
-def _with_edges(selection: Any, axes: dict[str, int]) -> Iterator[tuple[Any, list[Edge]]]:
-    for node, axis in _upstream(selection, set()).values():
-        if node.get_friendly_name() in axes:
-            yield node, _edges(node, axis) or []
 
 
 def _edges(node: Any, axis: int) -> list[Edge] | None:
@@ -133,7 +126,7 @@ def _edges(node: Any, axis: int) -> list[Edge] | None:
         return None if over is None or axis in over else [(0, axis)]
     if kind == "MatMul":
         rows = axis == rank - 2 and not node.get_attributes()["transpose_a"]
-        return [(0, axis)] if rows else None
+        return [(0, node.input(0).get_partial_shape().rank.get_length() - 2)] if rows else None
     if kind == "Transpose":
         order = _constant(node.input(1))
         return None if order is None else [(0, int(order[axis]))]

@@ -37,9 +37,7 @@ class Status:
     seconds_left: float | None
     core_hours: float  # of the trials that ended
     core_hours_allocated: float  # of all jobs, by their own records
-    core_hours_sacct: (
-        float | None
-    )  # the same by Slurm's accounting; None: there is none, or unasked
+    core_hours_sacct: float | None  # by Slurm's accounting; None: there is none, or unasked
     busy_share: float | None  # of the workers' time, in trials that ended; None before the first
     finished: bool
     error: str | None
