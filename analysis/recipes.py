@@ -14,10 +14,10 @@ Recipe = Mapping[str, Any]
 # Method -> the fields that decide its size and speed, with what "no compression" is. Training
 # settings (temperature, epochs, ...) decide quality only.
 METHODS: Mapping[str, Recipe] = {
-    "distillation": {"base": "teacher", "layers": None},
+    "distillation": {"base": "teacher", "layers": None, "hidden_size": None},
     "vocabulary": {"vocabulary_min_count": None},
     "factorization": {"embedding_rank": None},
-    "structured pruning": {"ffn_keep": 1.0, "heads_keep": 1.0, "hidden_size": None},
+    "structured pruning": {"ffn_keep": 1.0, "heads_keep": 1.0},
     "unstructured pruning": {"sparsity": 0.0},
     "clustering": {"clusters": None, "embedding_clusters": None},
     "quantization": {

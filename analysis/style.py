@@ -81,15 +81,26 @@ def write_note(figure: Figure, lines: Sequence[str]) -> None:
     figure.text(*at, "\n".join(lines), fontsize=NOTE_PT, color=SOFT, va="bottom", linespacing=1.25)
 
 
-def log_axis(ax: Axes, which: str, low: float, high: float) -> None:
-    """Scale the "x" or "y" axis in logs from `low` to `high`, with plain numbers."""
+def log_axis(ax: Axes, which: str, low: float, high: float, *, most: int = 30) -> None:
+    """Scale the "x" or "y" axis in logs from `low` to `high`, with `most` plain numbers or fewer.
+
+    Decades are numbered in any case.
+    """
     ax.set(**{f"{which}scale": "log", f"{which}lim": (low, high)})  # type: ignore[arg-type]
     axis = ax.xaxis if which == "x" else ax.yaxis
     decades = np.log10(high / low)
-    subs = (1,) if decades > 3 else (1, 2, 5) if decades > 0.7 else (1, 1.5, *range(2, 10))
+    subs: tuple[float, ...] = (1, 1.5, *range(2, 10))
+    for coarser, up_to in (((1, 2, 5), 0.7), ((1, 3), 3.0), ((1,), 3.0)):
+        if decades > up_to or _ticks(subs, low, high) > most:
+            subs = coarser
     axis.set_major_locator(LogLocator(subs=subs, numticks=30))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _ticks(subs: Sequence[float], low: float, high: float) -> int:
+    exponents = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    return sum(low <= sub * 10.0**exponent <= high for exponent in exponents for sub in subs)
 
 
 def scale_axis(ax: Axes, which: str, name: str, values: Any) -> None:

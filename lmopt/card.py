@@ -143,10 +143,10 @@ def method_tags(recipe: Recipe) -> list[str]:
 
 
 _TAGS = {
-    "distillation": {"epochs"},
+    "distillation": {"epochs", "hidden_size"},
     "vocabulary-trimming": {"vocabulary_min_count"},
     "factorization": {"embedding_rank"},
-    "pruning": {"sparsity", "ffn_keep", "heads_keep", "hidden_size"},
+    "pruning": {"sparsity", "ffn_keep", "heads_keep"},
     "weight-clustering": {"clusters"},
     "quantization": {"bits", "embedding_bits", "activation_bits"},
 }
