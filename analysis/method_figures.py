@@ -16,7 +16,7 @@ from analysis.recipes import METHODS
 from analysis.style import INK, SOFT, THEME, empty_panel, log_axis, mark, new_figure
 
 _Z95 = 1.96
-_ROW_IN, _AROUND_IN = 0.26, 1.0
+_ROW_IN, _AROUND_IN = 0.31, 1.0
 _GAIN_NAMES = {
     "size_ratio": "Size",
     "speedup_b1": "Speed at batch 1",
