@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 TRIALS = 6
 PATIENCE = float(os.environ.get("LMOPT_TEST_PATIENCE", "1"))  # of all waiting, on a busy machine
+HELD = Path(__file__).with_name("held")
 PROFILE = {
     "scheduler": "slurm",
     "partition": "batch",
@@ -76,6 +77,15 @@ class Workspace:
     folder: Path
     definition: dict[str, Any]
 
+    @property
+    def hold(self) -> Path:
+        """The file that slows training down while it lies there."""
+        return self.folder / "hold"
+
+    def release(self) -> None:
+        """Let training go as fast as it can."""
+        self.hold.unlink()
+
     def lmopt(self, line: str, *, code: int | None = 0) -> str:
         """Run an `lmopt` command to its end and return what it printed."""
         done = self.start(line)
@@ -108,8 +118,21 @@ class Workspace:
         name: str,
         changes: dict[str, Any] | None = None,
         profile: dict[str, Any] | None = None,
+        *,
+        held: bool = False,
     ) -> Path:
-        """Submit a sweep, lose the session that it was submitted from, return its run directory."""
+        """Submit a sweep, lose the session that it was submitted from, return its run directory.
+
+        Where it is `held`, its students' training goes slowly until `release`.
+        """
+        if held:
+            self.hold.touch()
+            environment = {
+                "PYTHONPATH": str(HELD),
+                "LMOPT_TEST_HOLD": str(self.hold),
+                "LMOPT_CHECKPOINT_S": "0.5",
+            }
+            profile = {**(profile or {}), "environment": environment}
         lmopt = shlex.join([sys.executable, "-P", "-m", "sweeps.cli"])
         line = f"{lmopt} submit {self.write(name, changes or {}, profile or {})}"
         shell = subprocess.Popen(

@@ -51,7 +51,7 @@ def one_sweep(cluster: Cluster, workspace: Workspace, seed: int) -> list[str]:
     rng = random.Random(seed)
     changes = {"recipe": {"epochs": 8, "seed": 1000 + seed}, "resources": {"workers": 3}}
     profile = {"trials_per_job": rng.choice([None, 1]), "retries": RETRIES}
-    run_dir = workspace.submit(f"chaos{seed}", changes, profile)
+    run_dir = workspace.submit(f"chaos{seed}", changes, profile, held=True)
     target = Target(cluster, workspace, run_dir, rng)
     met: list[str] = []
     deadline = time.monotonic() + SWEEP_S
@@ -64,6 +64,8 @@ def one_sweep(cluster: Cluster, workspace: Workspace, seed: int) -> list[str]:
             if len(met) < FAULTS_A_SWEEP:
                 name = rng.choice(list(FAULTS))
                 met += [name] if FAULTS[name](target) else []
+                if len(met) == FAULTS_A_SWEEP:
+                    workspace.release()
         check_whole(run_dir, cluster)
     except BaseException as error:
         print(f"seed {seed}, after {', '.join(met) or 'no fault'}: {error}\n{describe(run_dir)}")

@@ -33,7 +33,7 @@ from tests.cluster.small_sweep import (
 if TYPE_CHECKING:
     from tests.cluster.conftest import Cluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600 * PATIENCE)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500 * PATIENCE)]
 
 
 def causes(rows: pd.DataFrame) -> list[str]:
@@ -90,12 +90,12 @@ def check_core_hours(jobs: list[str], run_dir: Path, core_hours: float) -> None:
 def test_one_sweep_survives_what_a_cluster_does(cluster: Cluster, workspace: Workspace) -> None:
     """Each fault as it really happens, on a worker in the middle of training or the finalizer."""
     changes = {
-        "recipe": {"epochs": 40, "seed": 1},
+        "recipe": {"epochs": 30, "seed": 1},
         "resources": {"workers": 3},
         # The finalizer times the front for so long that it can be met while it does.
         "runtime": {"rounds_b1": 300, "rounds_b32": 60},
     }
-    run_dir = workspace.submit("faults", changes, {"environment": {"LMOPT_CHECKPOINT_S": "0.5"}})
+    run_dir = workspace.submit("faults", changes, held=True)
     target = faults.Target(cluster, workspace, run_dir, random.Random(0))
     for fault in (
         faults.run_out_of_time,
@@ -109,6 +109,7 @@ def test_one_sweep_survives_what_a_cluster_does(cluster: Cluster, workspace: Wor
     ):
         wait_for(lambda: training(run_dir), about=run_dir)
         assert fault(target) or fault is faults.run_out_of_memory, fault
+    workspace.release()
     run = open_run(run_dir)
     wait_for(lambda: len(candidates(read_rows(run_dir))) == TRIALS, 600, about=run_dir)
     for fault in (faults.kill_finalizer, faults.cancel_finalizer):  # as it times the front
@@ -161,7 +162,7 @@ def test_arrays_cancel_two_resumes_and_kill_9_without_accounting(
 ) -> None:
     """A job a trial: 4 tasks are more than an array may have."""
     changes = {"recipe": {"epochs": 30, "seed": 2}, "study": {"trials": 4}}
-    run_dir = workspace.submit("cancelled", changes, {"trials_per_job": 1})
+    run_dir = workspace.submit("cancelled", changes, {"trials_per_job": 1}, held=True)
     first = rounds(open_run(run_dir))[0]
     assert len(first.workers) == 4
     assert len({job.split("_")[0] for job in first.workers}) == 2
@@ -177,6 +178,7 @@ def test_arrays_cancel_two_resumes_and_kill_9_without_accounting(
     target = faults.Target(bare_cluster, workspace, run_dir, random.Random(0))
     wait_for(lambda: training(run_dir), about=run_dir)
     assert faults.kill_worker(target)
+    workspace.release()
     wait_for((run_dir / "finished.json").exists, timeout_s=600, about=run_dir)
     rows = check_whole(run_dir, bare_cluster, 4)
     assert set(causes(rows)) == {"cancelled", "lost"}
