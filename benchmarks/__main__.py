@@ -1,6 +1,6 @@
 """Ratios of lmopt against bare code that does the same work: `make bench`, some minutes.
 
-    python -m benchmarks [--rounds 5] [training|sweep|start ...]
+    python -m benchmarks [--rounds 5] [training|sweep|start|front ...]
 
 No time is printed: it would be this machine's. Run it on an idle machine, and twice.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.start import start_ratio
 from lmopt.environment import configure_libraries
 
-NAMES = ("training", "sweep", "start")
+NAMES = ("training", "sweep", "start", "front")
 DOCUMENTS = 60  # of each class
 PARAGRAPHS = 4
 
@@ -41,6 +41,12 @@ def main() -> None:
         _sweep(options.rounds)
     if "start" in wanted:
         print(f"lmopt --help / an empty command's --help: {start_ratio(options.rounds)}")
+    if "front" in wanted:
+        from benchmarks.front import front_ratio
+
+        print(
+            f"front of a million rows / of their numbers in moocore: {front_ratio(options.rounds)}"
+        )
 
 
 def _training(rounds: int) -> None:
