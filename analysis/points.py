@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from analysis.display import display_of
 from analysis.pareto import front_mask
 from analysis.recipes import recipe_of, records
+from analysis.seeds import seedless
 from analysis.selection import (
     best_combination,
     candidates,
@@ -34,7 +35,8 @@ def figure_points(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataF
     models = candidates(rows).reset_index(drop=True)
     best, _ = best_combination(rows, objectives)
     column = reported(quality, rows)
-    label = models["method"].where(models["kind"].eq("reference"))
+    named = models["kind"].eq("reference") & ~seedless(models).duplicated()
+    label = models["method"].where(named)
     label = label.mask(models["trial"].isin(best["trial"]), BEST).replace("baseline", "teacher")
     return models.assign(
         y=_shown(models, column),

@@ -11,6 +11,7 @@ from analysis.display import display_of, format_value
 from analysis.recipes import effective_parameters
 from analysis.results import final_attempts
 from analysis.schema import BATCHES
+from analysis.seeds import mean_of_seeds
 from analysis.selection import best_combination, candidates, front_rows, is_timed, timed_on
 
 BEST = "best combination"
@@ -31,6 +32,7 @@ _SHOWN = {  # column -> header; the others are for machines
     "method": "method",
     "methods": "methods",
     "trial": "trial",
+    "seeds": "seeds",
     "settings": "settings",
     "models": "tried",
     "processor": "processor",
@@ -54,23 +56,26 @@ def method_table(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFr
         objectives: column -> "maximize" or "minimize"; the combination is chosen on them.
 
     Returns:
-        One row per method: `method`, `trial`, `size_bytes`, `size_share` (of the baseline), test
-        accuracy and drop with standard errors, speed-ups with intervals, `note` (why a reference
-        point failed, by which rule the combination was chosen).
+        One row per method: `method`, `trial`, `seeds` (where a reference point was trained with
+        several: their mean, under the first one's name and trial), `size_bytes`, `size_share` (of
+        the baseline), test accuracy and drop with standard errors, speed-ups with intervals, `note`
+        (why a reference point failed, by which rule the combination was chosen).
     """
     final = final_attempts(rows)
     references = final[final["kind"].eq("reference")].sort_values("trial")
     is_baseline = references["method"].eq("baseline")
+    others = mean_of_seeds(references[~is_baseline], [*NUMBERS, "size_ratio"])
     best, rule = best_combination(rows, objectives)
     parts = {
         "baseline": references[is_baseline],
-        "reference": references[~is_baseline],
+        "reference": others,
         "linear": final[final["kind"].eq("linear")],
         "best": best.assign(method=BEST, error=f"trial {_trial(best)}: {rule}"),
     }
     table = pd.concat([part for part in parts.values() if len(part)] or [references])
     table = with_share(table, rows).rename(columns={"error": "note"})
-    return table[["method", "trial", *NUMBERS, "note"]].reset_index(drop=True)
+    seeds = ["seeds"] if others["seeds"].gt(1).any() else []
+    return table[["method", "trial", *seeds, *NUMBERS, "note"]].reset_index(drop=True)
 
 
 def front_table(

@@ -11,6 +11,7 @@ from analysis.display import format_value
 from analysis.recipes import describe, method_settings, recipe_of, records
 from analysis.report import with_share
 from analysis.results import final_attempts
+from analysis.seeds import seedless
 from analysis.selection import (
     best_combination,
     candidates,
@@ -126,11 +127,8 @@ def _cautions(
 
 def _seeds(row: Mapping[str, Any], rows: pd.DataFrame) -> int:
     """How many completed models have the row's recipe but for the seed."""
-    own = {k: v for k, v in recipe_of(row).items() if k != "seed"}
-    return sum(
-        {k: v for k, v in recipe_of(other).items() if k != "seed"} == own
-        for other in records(candidates(rows))
-    )
+    (own,) = seedless(pd.DataFrame([row]))
+    return int(seedless(candidates(rows)).eq(own).sum())
 
 
 def _against_linear(row: Mapping[str, Any], rows: pd.DataFrame, quality: str) -> list[str]:

@@ -108,7 +108,15 @@ _RECIPE_FIELDS = {
     "properties": Recipe.model_json_schema()["properties"],
     "additionalProperties": False,
 }
-_AsRecipe = WithJsonSchema({"type": "object", **_RECIPE_FIELDS})
+_SEEDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+_ONE_OR_MORE = {"anyOf": [_RECIPE_FIELDS["properties"]["seed"], _SEEDS]}
+_AsRecipe = WithJsonSchema(
+    {
+        "type": "object",
+        "properties": {**_RECIPE_FIELDS["properties"], "seed": _ONE_OR_MORE},
+        "additionalProperties": False,
+    }
+)
 
 
 class SweepConfig(_Strict):
@@ -129,7 +137,9 @@ class SweepConfig(_Strict):
         json_schema_extra={"propertyNames": {"enum": list(Recipe.model_fields)}},
     )
     reference_points: dict[str, Annotated[dict[str, Any], _AsRecipe]] | None = Field(
-        default=None, description="Named recipes that run first; default: each method alone."
+        default=None,
+        description="Named recipes that run first, each with its seed or a list of them; default: "
+        "each method alone.",
     )
     objectives: dict[str, Direction] = Field(
         default={
@@ -197,7 +207,7 @@ class SweepConfig(_Strict):
             for value in probes(distribution):
                 recipe = _recipe("search", {**base.model_dump(), name: value})
                 self._refuse("search", self.search, recipe)
-        for name, overrides in (self.reference_points or {}).items():
+        for name, overrides in _each_seed(self.reference_points or {}).items():
             _known(f"reference_points.{name}", overrides, Recipe.model_fields)
             recipe = _recipe(f"reference_points.{name}", {**base.model_dump(), **overrides})
             self._refuse(f"reference_points.{name}", overrides, recipe)
@@ -222,7 +232,7 @@ class SweepConfig(_Strict):
     def references(self) -> dict[str, Recipe]:
         """Return the reference points by name: the teacher as it is, then each method alone."""
         if self.reference_points is not None:
-            chosen = self.reference_points
+            chosen = _each_seed(self.reference_points)
         else:
             chosen = default_reference_points(self)
         points: dict[str, Recipe] = {}
@@ -231,6 +241,17 @@ class SweepConfig(_Strict):
             if all(recipe.key() != point.key() for point in points.values()):
                 points[name] = recipe  # without training, "distillation" would be the baseline
         return points
+
+
+def _each_seed(points: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the points with a list of seeds as one point a seed; the first has the name alone."""
+    found = {}
+    for name, overrides in points.items():
+        seeds = overrides.get("seed")
+        for number, seed in enumerate(seeds if isinstance(seeds, list) and seeds else [seeds]):
+            own = overrides if seed is None else {**overrides, "seed": seed}
+            found[name if number == 0 else f"{name} (seed {seed})"] = own
+    return found
 
 
 def default_reference_points(sweep: SweepConfig) -> dict[str, dict[str, Any]]:

@@ -162,6 +162,22 @@ def test_reference_points_are_the_teacher_and_each_method_alone(definition: dict
     assert len({point.key() for point in points.values()}) == 4
 
 
+def test_a_list_of_seeds_is_a_reference_point_for_each(definition: dict[str, Any]) -> None:
+    points = {"untrained": {"bits": 8, "epochs": 0}, "small": {"layers": 1, "seed": [3, 1]}}
+    points["untrained"]["seed"] = [0, 1]  # nothing there is random: one point
+    definition["reference_points"] = points
+    jsonschema.validate(definition, SweepConfig.model_json_schema())
+    found = parse_sweep(definition, source="x").references()
+    assert {name: recipe.seed for name, recipe in found.items()} == {
+        "untrained": 0,
+        "small": 3,
+        "small (seed 1)": 1,
+    }
+    points["small"]["seed"] = [0, -1]
+    with pytest.raises(ConfigError, match=r"reference_points.small \(seed -1\).seed"):
+        parse_sweep(definition, source="x")
+
+
 def test_a_frozen_definition_reads_back_the_same(definition: dict[str, Any]) -> None:
     sweep = parse_sweep(definition, source="x")
     again = parse_sweep(sweep.model_dump(mode="json", exclude_unset=True), source="x")
