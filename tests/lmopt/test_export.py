@@ -14,12 +14,13 @@ import torch
 from onnx import numpy_helper
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from lmopt.artifact import hash_files, read_manifest
+from lmopt.artifact import hash_files, read_manifest, transfer_bytes
 from lmopt.cache import RECORD
 from lmopt.data import Tokens, pad, save_tokens, tokenize
 from lmopt.export import (
     copy_artifact,
     model_files,
+    only_ours,
     stored_bits,
     write_checksums,
     write_labels,
@@ -101,6 +102,7 @@ def test_onnx_runtime_gives_the_model_s_logits(
         ("model.onnx",),
     )
     assert hash_files(folder, manifest.files) == (manifest.size_bytes, manifest.hash)
+    assert manifest.transfer_bytes == transfer_bytes(folder / "model.onnx")
     weights = [numpy_helper.to_array(w) for w in onnx.load(folder / "model.onnx").graph.initializer]
     large = {w.dtype for w in weights if w.size >= 1024}
     assert large == {np.dtype(np.float16 if held == 16 else np.float32)}
@@ -115,6 +117,22 @@ def test_from_pretrained_loads_the_plain_folder_with_equal_logits(
     assert list(model.config.id2label.values()) == NAMES
     ids = AutoTokenizer.from_pretrained(tmp_path)("учёный открыл закон")["input_ids"]
     assert ids == load_tokenizer(classifier)("учёный открыл закон")["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"model_type": "bert"}, None),
+        ({"model_type": "bert", "lmopt_shape": {"ffn": [3, 4]}}, "FFNs of different widths"),
+        ({"model_type": "lmopt_static"}, "no class for static embeddings"),
+    ],
+)
+def test_what_transformers_has_no_name_for(
+    config: dict[str, Any], said: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    reason = only_ours(tmp_path)
+    assert reason is None if said is None else said in (reason or "")
 
 
 def test_a_folder_that_transformers_would_fill_with_chance_is_refused(
