@@ -28,6 +28,10 @@ class Column:
 
 _INT, _FLOAT, _TEXT, _BOOL = pa.int64(), pa.float64(), pa.string(), pa.bool_()
 _DROP = "accuracy of the teacher's fp32 artifact minus this one's, in pairs; positive is worse"
+_MACS = (
+    "multiply-accumulates for a text of the task's max_length, by the model's definition: "
+    "OpenVINO's artifacts compute the last layer for the first token only where that suffices"
+)
 _SAMPLES, _NAMES, _TIME = pa.list_(_FLOAT), pa.list_(_TEXT), pa.timestamp("us", tz="UTC")
 
 _IDENTITY = [
@@ -72,7 +76,7 @@ _SIZE = [
         ("size_ratio", _FLOAT, "×", "size_bytes of the baseline over this one's"),
         ("parameters", _INT, "parameters", "parameters of the model, zeros included"),
         ("sparsity_measured", _FLOAT, "share", "weights that are exactly zero"),
-        ("macs", _INT, "MACs", "multiply-accumulates for a text of the task's max_length"),
+        ("macs", _INT, "MACs", _MACS),
         ("transfer_bytes", _INT, "bytes", "the model files as gzip sends them"),
     )
 ]

@@ -12,12 +12,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from lmopt.artifact import Manifest, hash_files, read_manifest, write_manifest
+from lmopt.artifact import Manifest, hash_files, read_manifest, transfer_bytes, write_manifest
 from lmopt.cache import RECORD
+from lmopt.shape import SHAPE
+from lmopt.static import StaticConfig
 
 Format = Literal["openvino", "onnx", "transformers"]
 FORMATS: tuple[Format, ...] = ("openvino", "onnx", "transformers")
-NATIVE: dict[str, Format] = {"openvino": "openvino", "onnxruntime": "onnx"}
+NATIVE: dict[str, Format] = {
+    "openvino": "openvino",
+    "onnxruntime": "onnx",
+    "torch": "transformers",
+}
+# What no configuration of transformers says, by its entry in a recorded shape (`lmopt.shape`).
+_ONLY_OURS = {
+    "ffn": "FFNs of different widths",
+    "heads": "removed attention heads",
+    "embedding_rank": "factorised word embeddings",
+}
 LABELS = "labels.json"
 CHECKSUMS = "SHA256SUMS"
 ONNX_FILE = "model.onnx"
@@ -39,6 +51,15 @@ def write_labels(folder: Path, label_names: Sequence[str]) -> None:
     """Write the names of the classes, in the order of the logits."""
     text = json.dumps(list(label_names), ensure_ascii=False, indent=1)
     (folder / LABELS).write_text(text + "\n", encoding="utf-8")
+
+
+def only_ours(folder: Path) -> str | None:
+    """Why `from_pretrained` cannot load a model or torch artifact without lmopt; None if it can."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config["model_type"] == StaticConfig.model_type:
+        return "it has no class for static embeddings"
+    found = [_ONLY_OURS[entry] for entry in config.get(SHAPE) or {}]
+    return f"it has no setting for {', '.join(found)}" if found else None
 
 
 def write_transformers(model_folder: Path, folder: Path) -> None:
@@ -64,6 +85,7 @@ def write_onnx(model_folder: Path, measured: Manifest, folder: Path) -> None:
     size_bytes, digest = hash_files(folder, (ONNX_FILE,))
     fields = vars(measured) | {"runtime": "onnxruntime", "bits": bits, "files": (ONNX_FILE,)}
     fields |= {"precision": None, "size_bytes": size_bytes, "hash": digest}
+    fields |= {"transfer_bytes": transfer_bytes(folder / ONNX_FILE)}
     write_manifest(folder, Manifest(**fields))
 
 

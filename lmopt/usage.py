@@ -17,35 +17,31 @@ from pathlib import Path
 
 {imports}
 
-here = Path(__file__).parent
+here, text = Path(__file__).parent, " ".join(sys.argv[1:])
 labels = json.loads((here / "labels.json").read_text(encoding="utf-8"))
-text = " ".join(sys.argv[1:])
 '''
 _FAST = """tokenizer = Tokenizer.from_file(str(here / "tokenizer.json"))
 tokenizer.no_padding()
 tokenizer.enable_truncation({max_length})
-encoded = tokenizer.encode(text)
-ids, mask = np.array([encoded.ids]), np.array([encoded.attention_mask])
+ids = np.array([tokenizer.encode(text).ids])
 """
 _SLOW = """tokenizer = AutoTokenizer.from_pretrained(here)
-encoded = tokenizer(text, truncation=True, max_length={max_length})
-ids, mask = np.array([encoded["input_ids"]]), np.array([encoded["attention_mask"]])
+ids = np.array([tokenizer(text, truncation=True, max_length={max_length})["input_ids"]])
 """
 _OPENVINO = """model = ov.Core().compile_model(here / "{file}", "CPU"{options})
-logits = model({{"input_ids": ids, "attention_mask": mask}})[0][0]
+logits = model({{"input_ids": ids, "attention_mask": np.ones_like(ids)}})[0][0]
 """
 _ONNX = """model = ort.InferenceSession(here / "{file}", providers=["CPUExecutionProvider"])
-logits = model.run(["logits"], {{"input_ids": ids, "attention_mask": mask}})[0][0]
+logits = model.run(None, {{"input_ids": ids, "attention_mask": np.ones_like(ids)}})[0][0]
 """
-_TAIL = """shares = np.exp(logits - logits.max())
-shares /= shares.sum()
+_TAIL = """shares = np.exp(logits - np.logaddexp.reduce(logits))
 print(f"{labels[shares.argmax()]} {shares.max():.4f}")
 """
 _TRANSFORMERS = """tokenizer = AutoTokenizer.from_pretrained(here)
 model = AutoModelForSequenceClassification.from_pretrained(here)
 inputs = tokenizer(text, truncation=True, max_length={max_length}, return_tensors="pt")
 with torch.inference_mode():
-    shares = model(**inputs).logits[0].softmax(-1)
+    shares = model(**inputs).logits[0].float().softmax(-1)
 print(f"{{labels[shares.argmax()]}} {{shares.max():.4f}}")
 """
 

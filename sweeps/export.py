@@ -22,6 +22,7 @@ from lmopt.export import (
     NATIVE,
     copy_artifact,
     model_files,
+    only_ours,
     write_checksums,
     write_labels,
     write_onnx,
@@ -122,8 +123,13 @@ def _write(
 ) -> Written:
     """Write model, tokenizer, label names and `usage.py`."""
     manifest = read_manifest(artifact)
-    native = NATIVE.get(manifest.runtime, manifest.runtime)
+    native = NATIVE[manifest.runtime]
     model = None
+    if (form or native) == "transformers" and (reason := only_ours(artifact)):
+        remedy = "take --format onnx" if native == "transformers" else "export it without --format"
+        raise ConfigError(
+            f"transformers cannot hold the model of trial {row['trial']}: {reason}; {remedy}"
+        )
     if form in (None, native):
         copy_artifact(artifact, folder)
     elif form == "openvino":

@@ -19,7 +19,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from analysis.results import load_results
 from analysis.selection import candidates
-from lmopt.artifact import Manifest, hash_files, read_manifest
+from lmopt.artifact import hash_files, read_manifest
 from lmopt.models import load_classifier
 from sweeps import export, verify
 from sweeps.choose import Choice, choose_number
@@ -149,7 +149,6 @@ def test_usage_runs_where_lmopt_is_not(
     assert done.returncode == 0, done.stderr
     label, probability = done.stdout.split()
     assert label in TOPICS and 1 / 3 <= float(probability) <= 1
-    assert len((moved / "usage.py").read_text().splitlines()) <= 30
 
 
 def test_an_artifact_that_was_not_kept_is_made_again_bit_for_bit(
@@ -279,18 +278,6 @@ def test_a_format_that_cannot_hold_the_model_says_why(
         take(finished_run, chosen, tmp_path / "x", form="transformers")
     said = str(refusal.value)
     assert said.startswith("transformers cannot hold the model of trial") and "\n" not in said
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_artifact_of_another_runtime_is_no_openvino(
-    finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def elsewhere(folder: Path) -> Manifest:
-        return replace(read_manifest(folder), runtime="onnxruntime")
-
-    monkeypatch.setattr(export, "read_manifest", elsewhere)
-    with pytest.raises(ConfigError, match="was measured in onnxruntime, not in openvino: export"):
-        take(finished_run, choice(finished_run, 0), tmp_path / "x", form="openvino")
     assert not list(tmp_path.iterdir())
 
 
