@@ -1,9 +1,10 @@
 """What a sweep will cost, before it runs: from trials of the same task, or from arithmetic."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -27,18 +28,17 @@ def estimate(sweep: SweepConfig, runs: Path, examples: int | None = None) -> Est
 
     The mean trial of earlier runs of the same task and teacher under `runs`, if there are any;
     otherwise 6 floating point operations a parameter and token (Kaplan et al. 2020, section 2.1)
-    at the speed of this machine, which is right to a factor of about three.
+    at the speed of this machine in fp32: what AMX, short texts and cached stages spare, and what
+    evaluation adds, leave it right to a factor of about three.
     """
     seconds = [s for path in _similar(sweep, runs) for s in _core_seconds(path)]
     if seconds:
         hours = float(np.mean(seconds)) * sweep.study.trials / 3600
         return Estimate(hours, f"mean of {len(seconds)} trials of the same task and teacher")
-    tokens = _trained_tokens(sweep, examples)
-    parameters = _encoder_parameters(sweep)
-    if tokens is None or parameters is None:
+    operations = training_operations(sweep, examples)
+    if operations is None:
         return Estimate(None, "needs data, or recipe.train_examples, and a model that are on disk")
-    seconds_a_trial = 6 * parameters * tokens / _flops_per_core()
-    hours = seconds_a_trial * sweep.study.trials / 3600
+    hours = operations / _flops_per_core() / 3600
     return Estimate(hours, "from arithmetic, right to a factor of about three; no such run yet")
 
 
@@ -56,36 +56,55 @@ def _core_seconds(run_dir: Path) -> list[float]:
     return [float(value) for value in complete]
 
 
-def _trained_tokens(sweep: SweepConfig, there: int | None = None) -> float | None:
-    asked = _mean(sweep, "train_examples")
-    known = [count for count in (asked, there) if count is not None]
-    epochs = sum(_mean(sweep, name) or 0.0 for name in EPOCHS)
-    return min(known) * epochs * sweep.task.max_length if known else None
+def training_operations(sweep: SweepConfig, examples: int | None) -> float | None:
+    """Floating point operations of all trials: the reference points, then the search's mean.
 
-
-def _mean(sweep: SweepConfig, field: str) -> float | None:
-    """Return a recipe field's mean over the search, or its fixed value."""
-    if field not in sweep.search:
-        # As it is written: the canonical recipe has no examples while nothing fixed is trained.
-        value = sweep.recipe.get(field, Recipe.model_fields[field].default)
-        return None if value is None else float(value)
-    values = [value for value in sweep.search[field].bounds() if value is not None]
-    return float(np.mean([float(value) for value in values])) if values else None
-
-
-def _encoder_parameters(sweep: SweepConfig) -> float | None:
-    """Return the parameters of a trial's layers (12 h^2 each); None without a config on disk."""
+    None where nobody knows the number of texts, or the model's shape.
+    """
     from lmopt.sources import resolve
 
     model = sweep.student.model or sweep.teacher.model
     config = read_json(Path(resolve(model)) / "config.json") or {}
-    layers, width = config.get("num_hidden_layers"), config.get("hidden_size")
-    if "layers" in sweep.search:
-        bounds = [layers if b is None else b for b in sweep.search["layers"].bounds()]
-        layers = float(np.mean(np.asarray(bounds, dtype=float)))
-    elif sweep.recipe.get("layers") is not None:
-        layers = float(sweep.recipe["layers"])
-    return 12.0 * layers * int(width) ** 2 if layers is not None and width else None
+    whole = {
+        "layers": config.get("num_hidden_layers"),
+        "hidden_size": config.get("hidden_size"),
+        "train_examples": examples,
+    }
+    points = [recipe.model_dump() for recipe in sweep.references().values()]
+    searched = {name: _mean(sweep, name, whole.get(name)) for name in (*EPOCHS, *whole)}
+    trials = [*points, *[searched] * (sweep.study.trials - len(points))]
+    operations = [_operations(trial, whole, sweep.task.max_length) for trial in trials]
+    known = [number for number in operations if number is not None]
+    return sum(known) if len(known) == len(operations) else None
+
+
+def _operations(
+    recipe: Mapping[str, Any], whole: Mapping[str, int | None], length: int
+) -> float | None:
+    """Of one trial's training; a field that is None is as the `whole` model and data have it."""
+    epochs = sum(recipe[name] for name in EPOCHS)
+    asked = recipe["train_examples"]
+    known = [count for count in (asked, whole["train_examples"]) if count is not None]
+    layers, width = (
+        whole[name] if recipe[name] is None else recipe[name] for name in ("layers", "hidden_size")
+    )
+    if epochs == 0 or layers == 0:
+        return 0.0
+    if not known or layers is None or width is None:
+        return None
+    parameters = 12.0 * layers * width**2  # attention and FFN; embeddings are looked up
+    return float(6 * parameters * min(known) * epochs * length)
+
+
+def _mean(sweep: SweepConfig, field: str, whole: int | None) -> float | None:
+    """Return a recipe field's mean over the search, or its fixed value."""
+    if field not in sweep.search:
+        # As it is written: the canonical recipe has no examples while nothing fixed is trained.
+        value = sweep.recipe.get(field, Recipe.model_fields[field].default)
+        return whole if value is None else float(value)
+    values = [whole if value is None else value for value in sweep.search[field].bounds()]
+    numbers = [float(value) for value in values if value is not None]
+    return float(np.mean(numbers)) if numbers else None
 
 
 def _flops_per_core() -> float:

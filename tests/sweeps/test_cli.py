@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lmopt.config import EPOCHS
 from sweeps.run import Run
 
 COMMANDS = [
@@ -186,38 +187,33 @@ def test_more_threads_than_cores_are_refused(
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_cost_of_searched_epochs_is_their_mean(
-    sweep_file: Path, definition: dict[str, Any]
+def test_the_cost_is_that_of_the_reference_points_and_of_the_searchs_mean(
+    definition: dict[str, Any], tmp_path: Path
 ) -> None:
     from sweeps.config import parse_sweep
-    from sweeps.estimate import _trained_tokens
+    from sweeps.estimate import training_operations
 
-    fixed = {**definition, "recipe": {"epochs": 3, "train_examples": 100}}
-    searched = {
-        **definition,
-        "recipe": {},
-        "search": {
-            **definition["search"],
-            "epochs": {"type": "int", "low": 1, "high": 5},
-            "train_examples": [50, 150],
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 6, "hidden_size": 10}')
+    changes: dict[str, Any] = {
+        "teacher": {"model": str(tmp_path)},
+        "student": {},
+        "recipe": {"epochs": 1, "recovery_epochs": 1, "structure_epochs": 2, "finetune_epochs": 3},
+        "search": {"layers": [None, 2], "hidden_size": [10, 8]},
+        "reference_points": {
+            "one": {"layers": 1, "clusters": 4, "sparsity": 0.5, "ffn_keep": 0.5},
+            "nothing": dict.fromkeys(EPOCHS, 0),
+            "static": {"layers": 0},
         },
+        "study": {"trials": 5},
     }
-    tokens = [_trained_tokens(parse_sweep(values, source="x")) for values in (fixed, searched)]
-    assert tokens == [100 * 3 * 128] * 2
-
-
-def test_the_cost_counts_all_epochs_and_the_examples_that_there_are(
-    sweep_file: Path, definition: dict[str, Any]
-) -> None:
-    from sweeps.config import parse_sweep
-    from sweeps.estimate import _trained_tokens
-
-    epochs = {"epochs": 1, "recovery_epochs": 1, "structure_epochs": 2, "finetune_epochs": 3}
-    sweep = parse_sweep({**definition, "recipe": epochs}, source="x")
-    assert _trained_tokens(sweep) is None
-    assert _trained_tokens(sweep, 50) == 50 * 7 * 128
-    few = parse_sweep({**definition, "recipe": {**epochs, "train_examples": 10}}, source="x")
-    assert _trained_tokens(few, 50) == 10 * 7 * 128
+    sweep = parse_sweep({**definition, **changes}, source="x")
+    assert training_operations(sweep, None) is None
+    one, mean = 12 * 1 * 10**2 * 7, 12 * 4 * 9**2 * 7
+    assert training_operations(sweep, 50) == 6 * 128 * 50 * (one + 2 * mean)
+    changes["recipe"] |= {"train_examples": 10}
+    few = parse_sweep({**definition, **changes}, source="x")
+    assert training_operations(few, 50) == 6 * 128 * 10 * (one + 2 * mean)
+    assert training_operations(few, None) == 6 * 128 * 10 * (one + 2 * mean)
 
 
 def test_a_run_of_the_same_task_is_found_though_its_paths_were_made_absolute(
@@ -225,7 +221,7 @@ def test_a_run_of_the_same_task_is_found_though_its_paths_were_made_absolute(
 ) -> None:
     from slurm.profile import load_profile
     from sweeps.config import parse_sweep
-    from sweeps.estimate import _encoder_parameters, _similar
+    from sweeps.estimate import _similar
     from sweeps.run import create_run
 
     monkeypatch.chdir(tmp_path)
@@ -238,9 +234,6 @@ def test_a_run_of_the_same_task_is_found_though_its_paths_were_made_absolute(
     run = create_run(Path("runs/a"), sweep, load_profile("local"), Path("cache"), {})
     assert run.sweep.task.unlabelled.dataset == str(tmp_path / "more.txt")
     assert list(_similar(sweep, Path("runs"))) == [Path("runs/a")]
-    definition["search"].pop("layers")
-    none = parse_sweep({**definition, "recipe": {"layers": 0, "epochs": 1}}, source="x")
-    assert _encoder_parameters(none) == 0
 
 
 def test_rebuild_makes_the_study_again(run: Run) -> None:
