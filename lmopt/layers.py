@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import cosine_similarity
 
+from lmopt.capability import layers_refusal
 from lmopt.data import Tokens
 from lmopt.examples import padded, subset
 
@@ -27,8 +28,8 @@ def choose_layers(
     "even": evenly spaced, the last one among them; "importance": those with the largest
     `importance` (count,). Raises ValueError if `keep` does not fit the model.
     """
-    if not 1 <= keep <= count:
-        raise ValueError(f"layers must be in [1, {count}] for this model, got {keep}")
+    if reason := layers_refusal(keep, count):
+        raise ValueError(reason)
     if choice == "even":
         return [(i + 1) * count // keep - 1 for i in range(keep)]
     if choice == "first":

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from lmopt.capability import width_refusal
 from lmopt.data import Tokens
 from lmopt.examples import padded, subset
 from lmopt.families import Kind, find_units, keep_units
@@ -48,12 +49,8 @@ def narrow_width(model: PreTrainedModel, tokens: Tokens, width: int) -> PreTrain
     """
     config = model.config
     hidden, heads = config.hidden_size, config.num_attention_heads
-    head_width = hidden // heads
-    if width >= hidden or width % head_width:
-        raise ValueError(
-            f"hidden_size must be a multiple of {head_width} (the width of a head) below {hidden} "
-            f"for this model, got {width}"
-        )
+    if reason := width_refusal(width, hidden, heads):
+        raise ValueError(reason)
     _check_family(model)
     directions = hidden_components(model, tokens, width)
     model.requires_grad_(False)

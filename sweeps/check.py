@@ -8,10 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lmopt.capability import shape_refusal
 from slurm.profile import Kind, Profile, load_profile
 from sweeps.config import SweepConfig, load_sweep
-from sweeps.estimate import estimate
-from sweeps.space import describe, grid_size
+from sweeps.estimate import estimate, model_config
+from sweeps.space import describe, grid_size, probes
 
 
 def check_inputs(sweep: SweepConfig, profile: Profile) -> int | None:
@@ -43,7 +44,26 @@ def check_inputs(sweep: SweepConfig, profile: Profile) -> int | None:
         place = Path(resolve(model)) if model is not None else None
         if place is not None and place.exists() and not (place / "config.json").is_file():
             raise ValueError(f"{key}.model: no model in {place} (no config.json); name its folder")
+    check_shapes(sweep)
     return examples
+
+
+def check_shapes(sweep: SweepConfig) -> None:
+    """Refuse layers and widths that the models on this machine cannot be cut to.
+
+    Raises:
+        ValueError: The key, what it must be, and its value.
+    """
+    asked = [(f"reference_points.{name}", point) for name, point in sweep.references().items()]
+    asked += [("recipe", sweep.make_recipe({}))]
+    for field in {"layers", "hidden_size"} & sweep.search.keys():
+        values = probes(sweep.search[field])
+        asked += [("search", sweep.make_recipe({field: value})) for value in values]
+    models = {"teacher": sweep.teacher.model, "student": sweep.student.model}
+    configs = {base: model_config(model) for base, model in models.items() if model is not None}
+    for where, recipe in asked:
+        if reason := shape_refusal(configs.get(recipe.base, {}), recipe):
+            raise ValueError(f"{where}.{reason}")
 
 
 def check_threads(sweep: SweepConfig, profile: Profile) -> None:

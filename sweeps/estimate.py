@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from analysis.results import load_results
+from lmopt.capability import shape
 from lmopt.config import EPOCHS, Recipe
 from sweeps.config import SweepConfig
 from sweeps.run import read_json, with_absolute_paths
@@ -61,13 +62,10 @@ def training_operations(sweep: SweepConfig, examples: int | None) -> float | Non
 
     None where nobody knows the number of texts, or the model's shape.
     """
-    from lmopt.sources import resolve
-
-    model = sweep.student.model or sweep.teacher.model
-    config = read_json(Path(resolve(model)) / "config.json") or {}
+    model = shape(model_config(sweep.student.model or sweep.teacher.model))
     whole = {
-        "layers": config.get("num_hidden_layers"),
-        "hidden_size": config.get("hidden_size"),
+        "layers": model["layers"],
+        "hidden_size": model["hidden_size"],
         "train_examples": examples,
     }
     points = [recipe.model_dump() for recipe in sweep.references().values()]
@@ -76,6 +74,13 @@ def training_operations(sweep: SweepConfig, examples: int | None) -> float | Non
     operations = [_operations(trial, whole, sweep.task.max_length) for trial in trials]
     known = [number for number in operations if number is not None]
     return sum(known) if len(known) == len(operations) else None
+
+
+def model_config(model: str) -> dict[str, Any]:
+    """Return a model's config.json where it is on this machine, else nothing."""
+    from lmopt.sources import resolve
+
+    return read_json(Path(resolve(model)) / "config.json") or {}
 
 
 def _operations(

@@ -1,10 +1,8 @@
 """What every worker is doing right now: one small file a job, read by `status` and `--wait`."""
 
 import contextlib
-import os
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from sweeps.run import Run, read_json, write_json
 
@@ -55,9 +53,5 @@ class ProgressFile:
 
 def read_progress(run: Run) -> list[Progress]:
     """Return what the jobs of a run were last seen doing."""
-    found = [read_json(Path(entry)) for entry in sorted(os.scandir(run.progress), key=_by_name)]
+    found = [read_json(path) for path in sorted(run.progress.glob("*.json"))]
     return [Progress(**values) for values in found if values]
-
-
-def _by_name(entry: os.DirEntry[str]) -> str:
-    return entry.name

