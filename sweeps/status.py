@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.report import front_table, to_records
 from analysis.results import final_attempts, load_results
 from analysis.search import volume_over_cost
+from analysis.selection import candidates
 from slurm.accounting import Usage, job_accounting, sacct_core_hours
 from slurm.jobs import is_local
 from sweeps.progress import Progress, read_progress
@@ -131,8 +132,15 @@ def _elapsed(submitted: list[Round], rows: pd.DataFrame, finished: bool) -> floa
 
 
 def _left(run: Run, rows: pd.DataFrame, trials: dict[str, int], workers: int) -> float | None:
-    """Return the seconds until the budget is done, from the mean trial; None if unknown."""
-    mean = rows.loc[rows["state"].eq("COMPLETE"), "seconds_total"].mean()
+    """Return the seconds until the budget is done, from the mean trial; None if unknown.
+
+    The baseline, which trains nothing, says nothing of the others; nor do the reference points
+    as soon as the search has trials of its own.
+    """
+    models = candidates(rows)
+    complete = models[models["method"].ne("baseline").fillna(True)]
+    searched = complete[complete["kind"].eq("search")]
+    mean = (searched if len(searched) else complete)["seconds_total"].mean()
     open_trials = trials["WAITING"] + trials["LOST"] + 0.5 * trials["RUNNING"]
     if open_trials == 0:
         return 0.0

@@ -26,11 +26,12 @@ from sweeps.display import SPARKS, sparkline, status_view
 from sweeps.follow import print_disk_line
 from sweeps.report import are_repeats, pareto_report, print_report, report_folder
 from sweeps.run import Run, create_run
-from sweeps.status import read_status
+from sweeps.status import _left, read_status
 from tests.analysis.conftest import OBJECTIVES, example_rows, write_run
 from tests.sweeps.small_run import make_job
 
 MakeRun = Callable[..., Run]
+WAITING = {"WAITING": 10, "LOST": 0, "RUNNING": 0}
 
 
 @pytest.fixture
@@ -115,6 +116,25 @@ def test_a_sparkline_runs_from_the_lowest_to_the_highest(width: int) -> None:
     if width > 1:
         assert line[-1] == SPARKS[-1]
     assert sparkline([0.5, 0.5], 10) == SPARKS[0] * 2
+
+
+@pytest.mark.parametrize(
+    ("known", "seconds"),
+    [
+        (["baseline"], None),  # nothing was trained yet
+        (["baseline", "reference"], 100 * 10 / 2),
+        (["baseline", "reference", "search"], 30 * 10 / 2),
+    ],
+)
+def test_the_time_left_is_told_from_trials_like_those_that_come(
+    make_run: MakeRun, known: list[str], seconds: float | None
+) -> None:
+    rows = pd.DataFrame(example_rows(40))
+    rows["seconds_total"] = rows["kind"].map({"reference": 100.0, "search": 30.0, "linear": 1.0})
+    rows.loc[rows["method"].eq("baseline"), "seconds_total"] = 2.0
+    kind = rows["kind"].mask(rows["method"].eq("baseline"), "baseline")
+    left = _left(make_run(trials=0), rows[kind.isin([*known, "linear"])], WAITING, 2)
+    assert left == (seconds and pytest.approx(seconds))
 
 
 def test_the_status_shows_how_the_hypervolume_grew(make_run: MakeRun) -> None:
@@ -212,7 +232,7 @@ def test_a_mistake_is_one_line(make_run: MakeRun, arguments: list[str], said: st
 
 def test_two_processor_types_are_never_mixed_silently(make_run: MakeRun) -> None:
     run = make_run(trials=0)
-    rows = example_rows(40)
+    rows = pd.DataFrame(example_rows(40))
     for number, row in enumerate(rows):
         if row["state"] == "COMPLETE":
             row["timed_alone"] = True
