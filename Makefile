@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN_DIR ?= runs/bbc_minilm
+RESULTS ?= runs/results
 MINUTES ?= 10
 SEED ?= 0
 
 # Every version is pinned in constraints.txt, so that the same commit gives the same environment.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check chaos pages bench clean
+.PHONY: demo results test check chaos pages bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +32,13 @@ demo: $(VENV)/.demo
 	else \
 	  $(BIN)/lmopt submit sweeps/configs/bbc_minilm.yaml --on local --wait --run-dir $(RUN_DIR); \
 	fi
+
+# The tables of docs/results.md: each method alone and the best combinations on the demo's task (half
+# an hour on two cores), and sizes and speeds on models of rubert's shapes.
+results: $(VENV)/.demo
+	$(BIN)/lmopt submit sweeps/configs/bbc_minilm_results.yaml --on local --wait --run-dir $(RESULTS)
+	$(BIN)/python -m benchmarks.shapes $(RESULTS)-shapes
+	$(BIN)/lmopt submit $(RESULTS)-shapes/sweep.yaml --on local --wait --run-dir $(RESULTS)-shapes/run
 
 # Lint, types, the import rule, then all tests; the cluster tests bring up a private Slurm, and
 # the dashboard is looked at in Chromium: as root on Debian or Ubuntu both are installed first.
