@@ -47,8 +47,12 @@ def resolve(location: str) -> str:
     path_on_disk = Path(location).expanduser()
     if path_on_disk.exists():
         return str(path_on_disk.resolve())
-    if location.startswith((".", "/", "~")) or location.count("/") > 1:
-        raise ValueError(f"no such folder or file: {location} (nor is it a hub id <owner>/<name>)")
+    looks_like_a_path = location.startswith((".", "/", "~")) or location.count("/") > 1
+    if looks_like_a_path or _suffix(path_on_disk) in LOADERS:
+        raise ValueError(
+            f"no such folder or file: {location} in {Path.cwd()}, and it is no hub id "
+            "(<owner>/<name>)"
+        )
     return location
 
 

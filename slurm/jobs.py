@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -62,11 +62,13 @@ def is_over(state: JobState) -> bool:
     return state not in ("PENDING", "HELD", "RUNNING")
 
 
-def job_states(job_ids: Sequence[str], folder: Path) -> dict[str, JobState]:
+def job_states(
+    job_ids: Sequence[str], folder: Path, on_silence: Callable[[str], None] = lambda _: None
+) -> dict[str, JobState]:
     """State of each job, with at most one squeue (and, for what it forgot, one sacct).
 
-    A job is over only on evidence. While slurmctld is silent, and for a local job of another host
-    without an exit record, a job counts as alive.
+    A job is over only on evidence. While slurmctld is silent (`on_silence` hears why), and for a
+    local job of another host without an exit record, a job counts as alive.
     """
     exits = {job_id: read_exit(job_id, folder) for job_id in job_ids}
     states: dict[str, JobState] = {}
@@ -79,7 +81,7 @@ def job_states(job_ids: Sequence[str], folder: Path) -> dict[str, JobState]:
         else:
             asked.append(job_id)
     if asked:
-        states |= _slurm_states(asked, exits, folder)
+        states |= _slurm_states(asked, exits, folder, on_silence)
     return {job_id: states[job_id] for job_id in job_ids}
 
 
@@ -93,11 +95,15 @@ def _local_state(job_id: str, folder: Path) -> JobState:
 
 
 def _slurm_states(
-    job_ids: Sequence[str], exits: dict[str, Exit | None], folder: Path
+    job_ids: Sequence[str],
+    exits: dict[str, Exit | None],
+    folder: Path,
+    on_silence: Callable[[str], None],
 ) -> dict[str, JobState]:
     try:
         known = scheduler.queue_states(job_ids)
-    except scheduler.SilentControllerError:
+    except scheduler.SilentControllerError as error:
+        on_silence(str(error))
         return {
             job_id: "RUNNING" if read_start(job_id, folder) else "PENDING" for job_id in job_ids
         }

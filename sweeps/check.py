@@ -105,7 +105,24 @@ def plan(path: Path, on: str) -> dict[str, Any]:
         "trials": sweep.study.trials,
         "workers": sweep.resources.workers,
         "profile": profile.name,
+        "elsewhere": _elsewhere(sweep),
         "estimate": asdict(estimate(sweep, Path("runs"), examples)),
+    }
+
+
+def _elsewhere(sweep: SweepConfig) -> dict[str, str]:
+    """Return the inputs that are not on this machine, by their key: hub ids, or slips."""
+    from lmopt.sources import resolve
+
+    inputs = {
+        "task.dataset": sweep.task.dataset,
+        "teacher.model": sweep.teacher.model,
+        "student.model": sweep.student.model,
+    }
+    return {
+        key: name
+        for key, name in inputs.items()
+        if name is not None and not Path(resolve(name)).exists()
     }
 
 
@@ -130,6 +147,8 @@ def print_plan(found: dict[str, Any], console: Console) -> None:
     for name, bound in found["constraints"].items():
         table.add_row("constraint", f"{name} {bound}")
     table.add_row("budget", f"{found['trials']} trials, {found['workers']} workers at once")
+    for key, name in found["elsewhere"].items():
+        table.add_row("note", f"{key} {name} is not on this machine: it is taken for a hub id")
     hours = found["estimate"]["core_hours"]
     shown = "unknown" if hours is None else f"about {hours:.2g} core-hours"
     table.add_row("cost", f"{shown} ({found['estimate']['basis']})")

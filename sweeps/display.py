@@ -134,6 +134,8 @@ def status_view(status: Status, *, front_rows: int | None = None) -> RenderableT
     if status.error:
         needs_you = bool(status.jobs.get("HELD"))  # it goes on when somebody releases the job
         parts.append(Text(f"{'needs you' if needs_you else 'stopped'}: {status.error}", "red"))
+    if status.warning:
+        parts.append(Text(status.warning, "yellow"))
     if status.front:
         front = pd.DataFrame(status.front)
         parts += front_views(front, title="Front so far (test split)", rows=front_rows)
@@ -180,7 +182,8 @@ def headline(status: Status) -> Text:
             line.append(f"  {count} {state.lower()}", style=STATE_STYLES[state])
     line.append(f"\n{duration(status.seconds_elapsed)} used")
     if not status.finished and status.seconds_left is not None:
-        line.append(f", about {duration(status.seconds_left)} left")
+        ends = status.seconds_left == 0  # the finalizer's work: the front's timing, the report
+        line.append(", finishing" if ends else f", about {duration(status.seconds_left)} left")
     line.append(f"  {status.core_hours_allocated:.2f} core-hours", style="dim")
     if working := len(status.working):
         line.append(f", {working} worker{'s' if working > 1 else ''}", style="dim")

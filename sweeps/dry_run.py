@@ -18,15 +18,19 @@ _JOBS: list[tuple[str, Kind, str, Dependency]] = [
 ]
 
 
-def render_run(sweep: SweepConfig, profile: Profile, path: Path) -> str:
-    """Return the scripts that submitting would hand to the scheduler, and the projected cost."""
+def render_run(sweep: SweepConfig, profile: Profile, path: Path, examples: int | None) -> str:
+    """Return the scripts that submitting would hand to the scheduler, and the projected cost.
+
+    `examples` are those to train on, where known.
+    """
     apart = bool(profile.measure.model_fields_set)
     parts = [
         f"### {title}\n{_script(sweep, profile, path, title, kind, after, dependency)}"
         for title, kind, after, dependency in _JOBS
         if title != "measure" or apart
     ]
-    return "\n".join([*parts, f"### {projection(sweep, profile, estimate(sweep, path.parent))}"])
+    cost = estimate(sweep, path.parent, examples)
+    return "\n".join([*parts, f"### {projection(sweep, profile, cost)}"])
 
 
 def _script(

@@ -15,6 +15,8 @@ from lmopt.config import EPOCHS, Recipe
 from sweeps.config import SweepConfig
 from sweeps.run import read_json, with_absolute_paths
 
+FIXED_S = 15.0  # of a trial that trains nothing: its artifact saved, evaluated and timed
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -39,7 +41,7 @@ def estimate(sweep: SweepConfig, runs: Path, examples: int | None = None) -> Est
     operations = training_operations(sweep, examples)
     if operations is None:
         return Estimate(None, "needs data, or recipe.train_examples, and a model that are on disk")
-    hours = operations / _flops_per_core() / 3600
+    hours = (operations / _flops_per_core() + FIXED_S * sweep.study.trials) / 3600
     return Estimate(hours, "from arithmetic, right to a factor of about three; no such run yet")
 
 

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -27,6 +28,8 @@ from sweeps.rounds import (
 )
 from sweeps.run import Run
 from sweeps.study import open_study
+
+CANCEL_WAIT_S = 30.0
 
 OTHER_JOBS = 3  # of a round, beside its workers: prepare, finalize and its guard
 
@@ -174,13 +177,19 @@ def _room(profile: Profile) -> float:
 
 
 def cancel_run(run: Run) -> int:
-    """End all jobs of a run, and keep its finalizer from submitting more; return how many."""
+    """End all jobs of a run, and keep its finalizer from submitting more; return how many.
+
+    Waits a little for their end, so that a `resume` that follows is not refused.
+    """
     with launch_lock(run):
         live = live_jobs(run)
         guards = {job for part in rounds(run) for job in part.guards}
         # Guards first: the end of a finalizer is what they wait for.
         cancel(sorted(live, key=lambda job: job not in guards), run.jobs)
-    return len(live.keys() - guards)
+    deadline = time.monotonic() + CANCEL_WAIT_S
+    while live and live_jobs(run) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return len(live)
 
 
 @contextmanager

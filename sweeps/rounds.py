@@ -1,7 +1,7 @@
 """The submissions of a run: which jobs each has, what became of them, and what ended them early."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -86,8 +86,10 @@ def live_jobs(run: Run) -> dict[str, JobState]:
     return {job: state for job, state in states.items() if state in LIVE}
 
 
-def round_states(run: Run) -> dict[str, JobState]:
-    """Return the state of every job of every round. One scheduler query.
+def round_states(
+    run: Run, on_silence: Callable[[str], None] = lambda _: None
+) -> dict[str, JobState]:
+    """Return the state of every job of every round. One scheduler query, as `job_states` says.
 
     A guard counts while it waits for an unfinished run, or if it failed: one that was not needed
     is cancelled by Slurm, which says nothing of the run.
@@ -95,7 +97,7 @@ def round_states(run: Run) -> dict[str, JobState]:
     submitted = rounds(run)
     ids = [job for part in submitted for job in part.jobs]
     guards = {job for part in submitted for job in part.guards}
-    states = job_states(ids, run.jobs) if ids else {}
+    states = job_states(ids, run.jobs, on_silence) if ids else {}
     finished = (run.path / "finished.json").exists()
     return {
         job: state

@@ -76,12 +76,8 @@ def create_run(
     Raises:
         ConfigError: The directory exists already, or cannot be written.
     """
-    exists = ConfigError(
-        f"{path} exists: continue it with 'lmopt resume {path}', "
-        "or choose another directory with --run-dir"
-    )
     if path.exists():
-        raise exists
+        raise _exists(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Made whole under another name first: nobody ever sees half a run directory.
@@ -101,9 +97,17 @@ def create_run(
             root.rename(path)
     except OSError as error:
         if path.exists():  # somebody else was a moment faster
-            raise exists from None
+            raise _exists(path) from None
         raise ConfigError(f"cannot make {path}: {error.strerror}; choose --run-dir") from None
     return open_run(path)
+
+
+def _exists(path: Path) -> ConfigError:
+    if (path / "sweep.yaml").exists():
+        words = f"{path} exists: continue it with 'lmopt resume {path}', or choose"
+    else:
+        words = f"{path} exists and is no run directory: choose"
+    return ConfigError(f"{words} another directory with --run-dir")
 
 
 def open_run(path: Path | str) -> Run:

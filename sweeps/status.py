@@ -2,10 +2,11 @@
 
 import math
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ from analysis.results import final_attempts, load_results
 from analysis.search import volume_over_cost
 from analysis.selection import candidates
 from slurm.accounting import Usage, job_accounting, sacct_core_hours
-from slurm.jobs import is_local
+from slurm.jobs import JobState, is_local
 from sweeps.progress import Progress, read_progress
 from sweeps.reconcile import LIVE
 from sweeps.rounds import Round, round_states, rounds, why_idle
@@ -42,6 +43,7 @@ class Status:
     busy_share: float | None  # of the workers' time, in trials that ended; None before the first
     finished: bool
     error: str | None
+    warning: str | None  # what makes the rest of it less sure
 
     @property
     def done(self) -> int:
@@ -57,13 +59,16 @@ def read_status(run: Run, *, with_sacct: bool = False) -> Status:
     """Take a snapshot. One scheduler query however many jobs there are, one more `with_sacct`."""
     rows = load_results(run.path)
     submitted = rounds(run)
-    states = round_states(run)
+    silence: list[str] = []
+    states = round_states(run, silence.append)
     usage = job_accounting([job for part in submitted for job in part.jobs], run.jobs)
     live = {job for job, state in states.items() if state in LIVE}
     working = [progress for progress in read_progress(run) if progress.job_id in live]
     trials = _trial_states(run, rows, working)
     history = _volume_history(run, rows)
-    finished = (run.path / "finished.json").exists() and not live
+    finished = (run.path / "finished.json").exists() and (not live or bool(silence))
+    if finished and silence:
+        states = {job: state for job, state in states.items() if state not in LIVE}
     return Status(
         run=str(run.path),
         trials=trials,
@@ -73,15 +78,33 @@ def read_status(run: Run, *, with_sacct: bool = False) -> Status:
         front=to_records(front_table(rows, run.sweep.objectives)),
         hypervolume=history[-1] if history else 0.0,
         hypervolume_history=history,
-        seconds_elapsed=_elapsed(submitted, rows, finished),
+        seconds_elapsed=_elapsed(run, submitted, rows, bool(live) and not finished),
         seconds_left=_left(run, rows, trials, len(working)),
         core_hours=float(rows["core_seconds"].fillna(0).sum()) / 3600,
         core_hours_allocated=sum(used.core_hours for used in usage.values()),
         core_hours_sacct=_by_sacct(list(usage)) if with_sacct else None,
         busy_share=_busy_share(submitted, rows, usage),
         finished=finished,
-        error=None if finished and trials["COMPLETE"] else why_idle(run, states),
+        error=_error(run, rows, trials, states, finished),
+        warning=f"Slurm does not answer, jobs are as last known: {silence[0]}" if silence else None,
     )
+
+
+def _error(
+    run: Run,
+    rows: pd.DataFrame,
+    trials: Mapping[str, int],
+    states: Mapping[str, JobState],
+    finished: bool,
+) -> str | None:
+    """Return why a run has no result and does not go on to one, with the remedy."""
+    if not finished:
+        return why_idle(run, states)
+    if trials["COMPLETE"]:
+        return None
+    reasons = rows.loc[rows["state"].eq("FAIL"), "error"].dropna()
+    last = f", the last with {reasons.iloc[-1]}" if len(reasons) else ""
+    return f"all trials failed{last}; correct the sweep and submit it under another name"
 
 
 def _by_sacct(jobs: list[str]) -> float | None:
@@ -123,12 +146,15 @@ def _busy_share(
     return float(busy_s) / allocated_s if busy_s else None
 
 
-def _elapsed(submitted: list[Round], rows: pd.DataFrame, finished: bool) -> float:
+def _elapsed(run: Run, submitted: list[Round], rows: pd.DataFrame, goes_on: bool) -> float:
+    """Return the seconds from the first submission until now, or until the last sign of life."""
     if not submitted:
         return 0.0
-    start = datetime.fromisoformat(submitted[0].submitted_utc)
-    last = rows["finished_utc"].max() if finished and len(rows) else datetime.now(UTC)
-    return max(0.0, float((last - start).total_seconds()))
+    start = datetime.fromisoformat(submitted[0].submitted_utc).timestamp()
+    ends = [path.stat().st_mtime for path in run.jobs.glob("*.exit.json")]
+    ends += [moment.timestamp() for moment in rows["finished_utc"].dropna()]
+    last = time.time() if goes_on or not ends else max(ends)
+    return max(0.0, last - start)
 
 
 def _left(run: Run, rows: pd.DataFrame, trials: dict[str, int], workers: int) -> float | None:

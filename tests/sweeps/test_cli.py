@@ -98,6 +98,7 @@ def test_check_shows_what_would_run(sweep_file: Path) -> None:
         ({"task": {"dataset": "/no/such.csv"}}, "/no/such.csv"),
         ({"task": {"text_column": "txt"}}, "no column 'txt' (task.text_column)"),
         ({"teacher": {"model": "/no/such/model"}}, "/no/such/model"),
+        ({"task": {"dataset": "datta.csv"}}, "no such folder or file: datta.csv in "),
         ({"task": {"dataset": "package:no_such_package/data"}}, "pip install"),
     ],
 )
@@ -138,6 +139,20 @@ def test_a_profile_that_is_not_there_is_named(sweep_file: Path) -> None:
     assert "no profile nowhere" in refused(lmopt("check", sweep_file, "--on", "nowhere"))
 
 
+def test_what_is_taken_for_a_hub_id_is_said(sweep_file: Path) -> None:
+    definition = yaml.safe_load(sweep_file.read_text())
+    definition["teacher"]["model"] = "somebody/bert"
+    write(sweep_file, definition)
+    said = lmopt("check", sweep_file).stdout
+    assert "teacher.model somebody/bert is not on this machine" in " ".join(said.split())
+
+
+def test_a_folder_that_is_no_run_is_not_called_one(sweep_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    said = refused(lmopt("submit", sweep_file, "--run-dir", tmp_path / "empty"))
+    assert "exists and is no run directory: choose another directory with --run-dir" in said
+
+
 def test_a_run_directory_that_exists_is_not_touched(run: Run, sweep_file: Path) -> None:
     before = sorted(run.path.rglob("*"))
     assert "lmopt resume" in refused(lmopt("submit", sweep_file, "--run-dir", run.path))
@@ -173,7 +188,9 @@ def test_the_dry_run_prints_the_array_that_the_queue_has_room_for(
 
     monkeypatch.setattr(launch, "submission_room", lambda *_: 4 + launch.OTHER_JOBS)
     profile = Profile(name="x", scheduler="slurm", time_min=60, trials_per_job=1)
-    said = render_run(parse_sweep(definition, source="x"), profile, tmp_path / "runs" / "small")
+    said = render_run(
+        parse_sweep(definition, source="x"), profile, tmp_path / "runs" / "small", None
+    )
     assert re.findall(r"--array=(\S+)%", said) == ["0-3"]
 
 

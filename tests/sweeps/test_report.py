@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,9 @@ from sweeps.config import ConfigError, parse_sweep
 from sweeps.display import SPARKS, sparkline, status_view
 from sweeps.follow import print_disk_line
 from sweeps.report import are_repeats, pareto_report, print_report, report_folder
+from sweeps.rounds import Round, rounds, write_round
 from sweeps.run import Run, create_run
-from sweeps.status import _left, read_status
+from sweeps.status import _elapsed, _left, read_status
 from tests.analysis.conftest import OBJECTIVES, example_rows, write_run
 from tests.sweeps.small_run import make_job
 
@@ -162,6 +165,51 @@ def test_the_status_shows_the_queue_and_what_needs_somebody(make_run: MakeRun) -
     assert "stopped: job 7" in text and "jobs:" not in text
 
 
+def a_round(run: Run) -> None:
+    """Submitted an hour ago, as jobs of Slurm."""
+    submitted = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    jobs = {"prepare": ["1"], "workers": ["2_0"], "finalize": ["3"], "guards": ["4"]}
+    write_round(run, Round(number=0, submitted_utc=submitted, **jobs))
+
+
+def test_a_slurm_that_does_not_answer_is_said_and_a_finished_run_stays_finished(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")  # no squeue there
+    run = make_run()
+    a_round(run)
+    status = read_status(run)
+    assert status.jobs == {"PENDING": 4} and not status.finished
+    text = printed(lambda console: console.print(status_view(status)))
+    assert "Slurm does not answer, jobs are as last known: squeue is not on this machine" in text
+    (run.path / "finished.json").touch()
+    status = read_status(run)
+    assert status.finished and status.jobs == {} and status.error is None
+
+
+def test_a_run_whose_trials_all_failed_says_why(make_run: MakeRun) -> None:
+    run = make_run(trials=0)
+    rows = [row for row in example_rows(40) if row["state"] == "FAIL"]
+    write_run(run.path, rows)
+    (run.path / "finished.json").touch()
+    assert read_status(run).error == (
+        "all trials failed, the last with DivergedError: loss is not finite; "
+        "correct the sweep and submit it under another name"
+    )
+
+
+def test_the_time_of_a_run_that_stands_still_does_not_grow(make_run: MakeRun) -> None:
+    run = make_run(trials=0)
+    a_round(run)
+    for job in ("1", "2_0", "3", "4"):
+        record = run.jobs / f"{job}.exit.json"
+        record.touch()
+        os.utime(record, (time.time() - 1800,) * 2)
+    submitted = rounds(run)
+    assert _elapsed(run, submitted, read_rows(run.path), False) == pytest.approx(1800, abs=30)
+    assert _elapsed(run, submitted, read_rows(run.path), True) == pytest.approx(3600, abs=30)
+
+
 def test_core_hours_are_checked_against_sacct(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,7 +280,7 @@ def test_a_mistake_is_one_line(make_run: MakeRun, arguments: list[str], said: st
 
 def test_two_processor_types_are_never_mixed_silently(make_run: MakeRun) -> None:
     run = make_run(trials=0)
-    rows = pd.DataFrame(example_rows(40))
+    rows = example_rows(40)
     for number, row in enumerate(rows):
         if row["state"] == "COMPLETE":
             row["timed_alone"] = True
