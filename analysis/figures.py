@@ -20,6 +20,7 @@ from analysis.points import (
     BITS,
     CODEBOOK,
     figure_points,
+    linear_label,
     linear_quality,
     panel_points,
     quality_limits,
@@ -181,8 +182,9 @@ def _draw_labels(
     ]
     if linear is not None:
         along = ax.transAxes.transform([(share, 0.5) for share in np.linspace(0.05, 0.95, 13)])
-        anchors = [(x, linear) for x, _ in ax.transData.inverted().transform(along)]
-        labels.append(Label("linear model (TF-IDF)", anchors, leader=False))
+        y = float(np.clip(linear, *limits))
+        anchors = [(x, y) for x, _ in ax.transData.inverted().transform(along)]
+        labels.append(Label(linear_label(linear, limits), anchors, leader=False))
     place_labels(ax, labels)
 
 

@@ -10,7 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.display import display_of
-from analysis.points import figure_points, linear_quality, panel_points, quality_limits
+from analysis.points import (
+    figure_points,
+    linear_label,
+    linear_quality,
+    panel_points,
+    quality_limits,
+)
 from analysis.selection import is_timed, quality_objective, reported, timed_on
 from analysis.style import INK, SOFT, THEME, empty_panel, new_figure, scale_axis, series
 from analysis.volume import hypervolume_of
@@ -63,7 +69,8 @@ def fronts_figure(parts: Mapping[str, pd.DataFrame], objectives: Mapping[str, st
             if every.empty:
                 empty_panel(ax, "no completed model")
         axes[0][0].set_ylabel(display_of(reported(quality, first)).axis_label)
-        _legend(figure, axes[0][0], parts, objectives, floor is not None)
+        label = None if floor is None else linear_label(floor, limits)
+        _legend(figure, axes[0][0], parts, objectives, label)
     return figure
 
 
@@ -101,14 +108,14 @@ def _legend(
     ax: Axes,
     parts: Mapping[str, pd.DataFrame],
     objectives: Mapping[str, str],
-    with_linear: bool,
+    linear: str | None,
 ) -> None:
     handles = []
     for index, (label, rows) in enumerate(parts.items()):
         text = f"{label} (HV {hypervolume_of(rows, objectives):.3f})"
         (handle,) = ax.plot([], [], **series(index), mec=INK, mew=0.6, ms=6, label=text)
         handles.append(handle)
-    if with_linear:
-        (handle,) = ax.plot([], [], ls=(0, (1, 3)), lw=1, color=SOFT, label="linear model (TF-IDF)")
+    if linear is not None:
+        (handle,) = ax.plot([], [], ls=(0, (1, 3)), lw=1, color=SOFT, label=linear)
         handles.append(handle)
     figure.legend(handles=handles, loc="outside upper left", ncols=1 if len(handles) < 3 else 2)

@@ -101,13 +101,26 @@ def linear_quality(rows: pd.DataFrame, quality: str) -> float | None:
 
 
 def quality_limits(points: pd.DataFrame, linear: float | None, unit: str) -> tuple[float, float]:
-    """Limits that show all that matters; a collapsed trial does not squeeze the rest."""
+    """Limits that show all that matters; a collapsed trial does not squeeze the rest.
+
+    The models set them, with half of the front at least; the linear model's line may be outside.
+    """
     y = points["y"].to_numpy(dtype=float)
-    shown = np.append(y, [] if linear is None else [linear])
+    line = np.array([] if linear is None else [linear], dtype=float)
+    if unit == "%" and len(y):
+        best, middle = y.max(), points.loc[points["on_front"], "y"].median()
+        lowest = np.nanmin([best - _WINDOW_POINTS, middle])
+        y = y[y >= lowest]
+        line = line[(line >= lowest) & (line <= best + _WINDOW_POINTS)]
+    shown = np.append(y, line)
     if not len(shown):
         return 0.0, 100.0 if unit == "%" else 1.0
-    if unit == "%":
-        shown = shown[shown >= shown.max() - _WINDOW_POINTS]
     low, high = float(shown.min()), float(shown.max())
     pad = max((high - low) * 0.18, 0.8 if unit == "%" else 1e-3)
     return low - pad, high + pad
+
+
+def linear_label(linear: float, limits: tuple[float, float]) -> str:
+    """The name of the linear model's line; where it is outside the panel, its value too."""
+    inside = limits[0] <= linear <= limits[1]
+    return "linear model (TF-IDF)" if inside else f"linear model (TF-IDF: {linear:.1f})"

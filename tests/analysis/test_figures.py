@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from analysis.figures import front_figure
+from analysis.overlay import fronts_figure
 from analysis.pareto import front_mask
 from analysis.points import CODEBOOK, figure_points
 from analysis.style import save_figure
@@ -106,6 +107,30 @@ def test_a_collapsed_trial_does_not_squeeze_the_others(
         "Triangles at the lower edge" in " ".join(text.get_text().split()) for text in figure.texts
     )
     assert_text_is_apart(figure)
+
+
+@pytest.mark.parametrize("front", [0.64, 0.33])
+def test_a_linear_model_far_above_the_teacher_does_not_push_the_models_out(
+    front: float, make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    """A teacher of 68 %, students up to 35 points below, a linear model of 94 %."""
+    rows = make_rows(24)
+    quality, linear = ["accuracy_test", "accuracy_validation"], rows["kind"].eq("linear")
+    rows[quality] -= rows[quality].max() - front
+    rows.loc[rows["method"].eq("baseline").fillna(False), quality] = 0.68
+    rows.loc[linear, quality] = 0.94
+    parts = {"one": rows[linear | rows["trial"].lt(12)], "two": rows[linear | rows["trial"].ge(12)]}
+    alone, several = front_figure(rows, objectives), fronts_figure(parts, objectives)
+    points = figure_points(rows, objectives)
+    for figure in (alone, several):
+        low, high = figure.axes[0].get_ylim()
+        on_front = points.loc[points["on_front"], "y"]
+        assert ((on_front >= low) & (on_front <= high)).mean() >= 0.5
+        assert low < 68 < high < 94
+    assert_text_is_apart(alone)
+    assert "linear model (TF-IDF: 94.0)" in {text.get_text() for text in texts(alone.axes[0])}
+    labels = [text.get_text() for text in several.legends[0].get_texts()]
+    assert "linear model (TF-IDF: 94.0)" in labels
 
 
 @pytest.mark.parametrize("searched_bits", [4, None])
