@@ -7,14 +7,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.display import display_of
-from analysis.pareto import knee_index
 from analysis.recipes import describe, method_settings, recipe_of
 from analysis.report import front_table
 from analysis.selection import (
-    above_linear,
+    front_knee,
     front_rows,
     main_processor,
-    objective_values,
     quality_objective,
     within,
 )
@@ -46,9 +44,8 @@ def picks_table(
                 key = (f"≤ {100 * limit:g} {_points(limit)} lost", near[int(best)])
                 picks.setdefault(key, []).append(superlative(name, direction))
     if len(front) > 2:
-        worth = above_linear(front.reset_index(drop=True), rows, objectives)
-        knee = knee_index(objective_values(worth, objectives), list(objectives.values()))
-        picks[(KNEE, int(worth.index[knee]))] = []
+        is_knee = front["trial"].isin(front_knee(rows, objectives)["trial"])
+        picks |= {(KNEE, int(index)): [] for index in np.flatnonzero(is_knee)}
     names = [f"{limit}: {', '.join(best)}" if best else limit for (limit, _), best in picks.items()]
     found = table.iloc[[index for _, index in picks]].reset_index(drop=True)
     found = found.drop(columns=[name for name in found if str(name).startswith("param_")])

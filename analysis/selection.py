@@ -15,6 +15,8 @@ from analysis.pareto import front_mask, knee_index
 from analysis.results import COLUMNS, final_attempts
 
 TOLERANCE = 0.01  # of quality given up for the pick: one point of accuracy
+TOO_MUCH = 0.10  # of quality: whoever loses more has another model, not a smaller one
+KNEE_RULE = "knee of the front, the point closest to its ideal one"
 _QUALITY = {column.name for column in COLUMNS if column.group == "quality"}
 _ASKED = ("trial", "attempt", "kind", "state", "feasible")
 _SHARES = {column.name for column in COLUMNS if column.unit == "share"}
@@ -160,27 +162,43 @@ def above_linear(
     return models[better] if better.any() else models
 
 
+def searched_front(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
+    """The searched trials on the front; where reference points dominate them all, their own."""
+    front = front_rows(rows, objectives)
+    front = front[front["kind"].eq("search")]
+    return front if len(front) else front_rows(rows[rows["kind"].eq("search")], objectives)
+
+
+def front_knee(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
+    """The knee of the searched trials on the front, as far as better than the linear model.
+
+    A frame of one row, empty where there is no such trial. `rows` are one processor type's.
+    """
+    front = above_linear(searched_front(rows, objectives), rows, objectives)
+    if front.empty:
+        return front
+    return front.iloc[[knee_index(objective_values(front, objectives), list(objectives.values()))]]
+
+
 def best_combination(rows: pd.DataFrame, objectives: Mapping[str, str]) -> tuple[pd.DataFrame, str]:
     """The searched model that one would take: a frame of one row (none: empty), and the rule.
 
     The best in the first objective beside quality (the smallest) among the searched trials on the
-    front that are at most one point below the baseline; if there is none, the knee of those that
-    are better than the linear model.
+    front that are at most one point below the baseline; if there is none, the front's knee; if that
+    loses more than ten points, the trial that loses least.
     """
     rows = main_processor(rows, objectives)
-    front = front_rows(rows, objectives)
-    front = front[front["kind"].eq("search")]
-    if front.empty:  # the reference points dominate all that was found
-        front = front_rows(rows[rows["kind"].eq("search")], objectives)
+    front = searched_front(rows, objectives)
     if front.empty:
         return front, "no completed trial of the search has all objectives"
     quality = quality_objective(objectives)
     others = [name for name in objectives if name != quality]
     near = front[within(front, rows, objectives, TOLERANCE)]
     if near.empty or not others:
-        front = above_linear(front, rows, objectives)
-        knee = knee_index(objective_values(front, objectives), list(objectives.values()))
-        return front.iloc[[knee]], "knee of the front, the point closest to its ideal one"
+        knee = front_knee(rows, objectives)
+        if not loses_too_much(knee, rows, objectives):
+            return knee, KNEE_RULE
+        return front.head(1), _least_lost(front.head(1), knee, rows, objectives)
     best = near.sort_values(others[0], ascending=objectives[others[0]] == "minimize", kind="stable")
     which = "smallest" if objectives[others[0]] == "minimize" else "largest"
     rule = (
@@ -188,6 +206,23 @@ def best_combination(rows: pd.DataFrame, objectives: Mapping[str, str]) -> tuple
         f"{100 * TOLERANCE:g} point below the baseline's {display_of(quality).label}"
     )
     return best.head(1), rule
+
+
+def loses_too_much(model: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str]) -> bool:
+    """Whether a model, a frame of one row, is more than ten points below the baseline."""
+    lost = quality_drop(model, rows, objectives)
+    return quality_objective(objectives) in _SHARES and bool((lost > TOO_MUCH).any())
+
+
+def _least_lost(
+    best: pd.DataFrame, knee: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str]
+) -> str:
+    split = display_of(quality_objective(objectives)).label
+    (least,), (most,) = (100 * quality_drop(one, rows, objectives) for one in (best, knee))
+    if loses_too_much(best, rows, objectives):
+        return f"loses least on the front, but {least:.1f} points of {split}: not worth taking"
+    whose = f"whose knee, trial {knee['trial'].item()}, loses {most:.1f} points of {split}"
+    return f"loses least on the front, {whose}"
 
 
 def within(

@@ -15,6 +15,7 @@ from analysis.seeds import seedless
 from analysis.selection import (
     best_combination,
     candidates,
+    loses_too_much,
     main_processor,
     processors,
     quality_objective,
@@ -26,9 +27,13 @@ _Z95 = 1.96
 
 @dataclass(frozen=True)
 class Summary:
-    """What one would take, in words; `trial` is None where nothing was found."""
+    """What one would take, in words; `trial` is None where nothing was found.
+
+    `worth_it` is False where that too loses so much that one would take nothing.
+    """
 
     trial: int | None
+    worth_it: bool
     rule: str
     settings: str
     facts: dict[str, str]
@@ -45,11 +50,12 @@ def summarize(rows: pd.DataFrame, objectives: Mapping[str, str]) -> Summary:
     rows = main_processor(rows, objectives)
     best, rule = best_combination(rows, objectives)
     if best.empty:
-        return Summary(None, rule, "", {}, _cautions_of_run(rows), None)
+        return Summary(None, False, rule, "", {}, _cautions_of_run(rows), None)
     (row,) = records(with_share(best, rows))
     path = row.get("artifact_path")
     return Summary(
         trial=int(row["trial"]),
+        worth_it=not loses_too_much(best, rows, objectives),
         rule=rule,
         settings=describe(method_settings(recipe_of(row))),
         facts=_facts(row),
@@ -111,6 +117,11 @@ def _cautions(
             f"It loses {100 * (drop - seen):.1f} points more on test than on validation, where it "
             "was chosen among many: believe the test number."
         )
+    if not pd.isna(drop) and not pd.isna(seen) and seen - drop > max(0.005, _spread(row)):
+        found.append(
+            f"It loses {100 * (seen - drop):.1f} points more on validation, where it was chosen, "
+            f"than on test: {100 * seen:.1f} there. The test split may flatter it."
+        )
     if (seeds := _seeds(row, rows)) < 2:
         found.append(
             "It was trained once, with one seed; how much another seed moves it is not in any "
@@ -125,6 +136,12 @@ def _cautions(
     return found + _against_linear(row, rows, quality_objective(objectives))
 
 
+def _spread(row: Mapping[str, Any]) -> float:
+    """The standard error between what is lost on test and on validation; unknown ones are zero."""
+    errors = [row.get(f"accuracy_drop_{split}_se") for split in ("test", "validation")]
+    return math.hypot(*(0.0 if pd.isna(error) else float(error) for error in errors))
+
+
 def _seeds(row: Mapping[str, Any], rows: pd.DataFrame) -> int:
     """How many completed models have the row's recipe but for the seed."""
     (own,) = seedless(pd.DataFrame([row]))
@@ -137,11 +154,11 @@ def _against_linear(row: Mapping[str, Any], rows: pd.DataFrame, quality: str) ->
     if linear.empty or name not in linear or pd.isna(linear[name].iloc[0]) or pd.isna(row[name]):
         return []
     gain = row[name] - float(linear[name].iloc[0])
-    size = float(linear["size_bytes"].iloc[0]) / 1e6
+    size = format_value("size_bytes", linear["size_bytes"].iloc[0])
     if gain > 0.05:
         return []
     than = f"only {100 * gain:.1f} points better" if gain > 0 else "no better"
-    return [f"It is {than} than TF-IDF with logistic regression ({size:.1f} MB)."]
+    return [f"It is {than} than TF-IDF with logistic regression ({size} MB)."]
 
 
 def _cautions_of_run(rows: pd.DataFrame) -> list[str]:

@@ -12,15 +12,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.display import display_of, format_value
-from analysis.pareto import knee_index
 from analysis.results import final_attempts
 from analysis.selection import (
+    KNEE_RULE,
     best_combination,
     candidates,
-    front_rows,
+    front_knee,
     is_timed,
     main_processor,
-    objective_values,
     processors,
     quality_objective,
     timed_on,
@@ -129,13 +128,9 @@ def _choose_best(
 ) -> Choice:
     if conditions:
         return _choose_under(rows, objectives, conditions)
-    if knee:
-        front = front_rows(rows, objectives)
-        if front.empty:
-            raise ConfigError("no trial meets the sweep's constraints, so there is no front")
-        index = knee_index(objective_values(front, objectives), list(objectives.values()))
-        return Choice(_record(front.iloc[[index]]), "knee of the front, closest to its ideal point")
     best, rule = best_combination(rows, objectives)
+    if knee and len(best):
+        best, rule = front_knee(rows, objectives), KNEE_RULE
     if best.empty:
         raise ConfigError(
             f"{rule}: name a reference point with --trial {_numbers(candidates(rows))}"

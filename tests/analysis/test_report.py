@@ -10,7 +10,14 @@ import pytest
 
 from analysis.display import display_of, format_value
 from analysis.report import BEST, format_table, front_table, method_table, to_records
-from analysis.selection import best_combination, front_rows, quality_objective, reported
+from analysis.selection import (
+    best_combination,
+    front_knee,
+    front_rows,
+    quality_objective,
+    reported,
+)
+from analysis.summary import summarize
 
 MakeRows = Callable[..., pd.DataFrame]
 
@@ -85,12 +92,61 @@ def test_without_a_near_point_or_a_baseline_the_knee_is_taken(
 ) -> None:
     rows = make_rows(60)
     far = rows.copy()
-    far.loc[far["method"].eq("baseline").fillna(False), "accuracy_validation"] = 0.99
+    far.loc[far["method"].eq("baseline").fillna(False), "accuracy_validation"] = 0.95
     nothing = rows[~rows["method"].eq("baseline")].drop(columns="accuracy_drop_validation")
     for changed in (far, nothing):
         best, rule = best_combination(changed, objectives)
         assert rule.startswith("knee of the front")
         assert best["trial"].iloc[0] in set(front_rows(changed, objectives)["trial"])
+
+
+def test_a_knee_at_chance_is_not_recommended(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    """A teacher of 68 %, students at chance but for one; then that one as well."""
+    rows = make_rows(60)
+    searched = rows["kind"].eq("search") & rows["state"].eq("COMPLETE")
+    rows.loc[rows["kind"].eq("linear"), "accuracy_validation"] = 0.94
+    rows.loc[rows["method"].eq("baseline").fillna(False), "accuracy_validation"] = 0.68
+    students = rows["kind"].ne("linear") & rows["method"].ne("baseline").fillna(True)
+    rows.loc[students, "accuracy_validation"] = 0.32 + rows["accuracy_validation"] / 100
+    largest = rows.loc[searched, "size_bytes"].idxmax()
+    rows.loc[largest, "accuracy_validation"] = 0.64
+    best, rule = best_combination(rows, objectives)
+    knee = front_knee(rows, objectives)["trial"].item()
+    assert best["trial"].item() == rows.loc[largest, "trial"] != knee
+    assert rule.startswith(f"loses least on the front, whose knee, trial {knee}, loses 3")
+    assert summarize(rows, objectives).worth_it
+
+    rows.loc[largest, "accuracy_validation"] = 0.4
+    best, rule = best_combination(rows, objectives)
+    assert best["trial"].item() == rows.loc[largest, "trial"]
+    assert rule == (
+        "loses least on the front, but 28.0 points of validation accuracy: not worth taking"
+    )
+    assert not summarize(rows, objectives).worth_it
+
+
+@pytest.mark.parametrize(
+    ("test", "error", "said"),
+    [
+        (0.0, 0.05, "17.8 points more on validation, where it was chosen"),
+        (0.0, 0.20, None),  # within the standard errors
+        (0.174, 0.0, None),
+        (0.20, 0.05, "2.2 points more on test"),
+    ],
+)
+def test_a_loss_that_only_one_split_shows_is_said(
+    test: float, error: float, said: str | None, make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(60).assign(
+        accuracy_drop_validation=0.178,
+        accuracy_drop_validation_se=0.0,
+        accuracy_drop_test=test,
+        accuracy_drop_test_se=error,
+    )
+    found = [text for text in summarize(rows, objectives).cautions if "points more" in text]
+    assert (said in found[0]) if said else not found
 
 
 def test_the_front_leaves_out_failed_dominated_and_linear_rows(
@@ -196,6 +252,10 @@ def test_the_reported_split_is_test_where_there_is_one(make_rows: MakeRows) -> N
         ("accuracy_drop_test", -0.0012, 0.004, "-0.1 ± 0.4"),
         ("speedup_b1", 9.68, None, "9.7×"),
         ("size_bytes", 5_040_000, None, "5.0"),
+        ("size_bytes", 60_000, None, "0.1"),
+        ("size_bytes", 3_318, None, "0.0033"),
+        ("size_share", 3_318 / 91e6, None, "0.0036 %"),
+        ("accuracy_test", 0.0, None, "0.0 %"),
         ("latency_b1_p50_ms", 2.456, None, "2.46"),
         ("param_alpha", 0.54321, None, "0.543"),
         ("param_bits", 4, None, "4"),

@@ -94,6 +94,16 @@ def test_the_knee_is_on_the_front(rows: pd.DataFrame) -> None:
     assert choose(rows, OBJECTIVES, knee=True).trial in {2, 3}
 
 
+@pytest.mark.parametrize("linear", [0.5, 0.865, 0.875])
+def test_the_knee_is_the_one_that_the_report_names(rows: pd.DataFrame, linear: float) -> None:
+    """A teacher out of reach of one point, a linear model that is better than some of the front."""
+    rows.loc[rows["method"].eq("baseline").fillna(False), "accuracy_validation"] = 0.93
+    rows.loc[rows["kind"].eq("linear"), "accuracy_validation"] = linear
+    best, knee = choose(rows, OBJECTIVES), choose(rows, OBJECTIVES, knee=True)
+    assert (best.trial, best.rule) == (knee.trial, knee.rule) and "knee" in knee.rule
+    assert knee.row["accuracy_validation"] > linear
+
+
 def test_a_number_is_taken_by_its_word(rows: pd.DataFrame) -> None:
     assert choose(rows, OBJECTIVES, trial=7).trial == 7
     assert choose_number(rows, 0).row["method"] == "baseline"
