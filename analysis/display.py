@@ -100,9 +100,11 @@ def format_value(name: str, value: object, error: object = None) -> str:
     shown = display_of(name)
     if isinstance(value, str | bool) or shown.decimals is None:
         return f"{value:.3g}" if isinstance(value, float) else str(value)
+    scaled = float(value) * shown.factor  # type: ignore[arg-type]
     # Adding 0.0 takes the sign off a zero: a drop of -0.0 points reads like a mistake.
-    rounded = round(float(value) * shown.factor, shown.decimals) + 0.0  # type: ignore[arg-type]
-    number = f"{rounded:.{shown.decimals}f}"
+    number = f"{round(scaled, shown.decimals) + 0.0:.{shown.decimals}f}"
+    if shown.unit in ("MB", "%") and 0 < scaled < 0.05:  # a linear model has kilobytes, not nothing
+        number = f"{scaled:.2g}"
     if error is not None and not pd.isna(error):  # type: ignore[call-overload]
         return f"{number} ± {float(error) * shown.factor:.{shown.decimals}f}"  # type: ignore[arg-type]
     return number + {"%": " %", "×": "×"}.get(shown.unit, "")
