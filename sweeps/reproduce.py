@@ -30,12 +30,18 @@ BYTES_TOLERANCE = 0.01  # Of the size, where another version of a library writes
 
 @dataclass(frozen=True)
 class Comparison:
-    """One number then and now, as text; `same` None: it does not decide."""
+    """One number then and now (accuracies are shares); `same` None: it does not decide.
+
+    `recorded_se` is one standard error, the intervals are the timings' 95 %.
+    """
 
     name: str
-    recorded: str
-    now: str
+    recorded: float | str
+    now: float | str
     same: bool | None
+    recorded_se: float | None = None
+    recorded_interval: tuple[float, float] | None = None
+    now_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -137,25 +143,29 @@ def _accuracy(
     row: Mapping[str, Any], now: Mapping[str, Any], split: str, changed: list[str]
 ) -> Comparison:
     name = f"accuracy_{split}"
-    margin = INTERVAL * (row.get(f"{name}_se") or 0.0)
-    allowed = margin if changed else 0.0
-    recorded = f"{100 * row[name]:.2f} ± {100 * margin:.2f} %"
+    error = row.get(f"{name}_se")
+    allowed = INTERVAL * (error or 0.0) if changed else 0.0
     same = abs(now[name] - row[name]) <= allowed + 1e-9
-    return Comparison(f"{split} accuracy", recorded, f"{100 * now[name]:.2f} %", same)
+    return Comparison(f"{split} accuracy", row[name], now[name], same, recorded_se=error)
 
 
 def _bytes(row: Mapping[str, Any], now: Mapping[str, Any], changed: list[str]) -> Comparison:
     then, today = int(row["size_bytes"]), int(now["size_bytes"])
     allowed = BYTES_TOLERANCE * then if changed else 0
-    return Comparison("bytes", str(then), str(today), abs(then - today) <= allowed)
+    return Comparison("bytes", then, today, abs(then - today) <= allowed)
 
 
 def _speed(row: Mapping[str, Any], now: Mapping[str, Any], batch: str) -> Comparison:
-    def shown(values: Mapping[str, Any]) -> str:
-        ratio, low, high = (values[f"speedup_{batch}{end}"] for end in ("", "_low", "_high"))
-        return f"{ratio:.2f}x [{low:.2f}, {high:.2f}]"
-
-    return Comparison(f"speed-up, batch {batch[1:]}", shown(row), shown(now), None)
+    name = f"speedup_{batch}"
+    then, today = ((one[f"{name}_low"], one[f"{name}_high"]) for one in (row, now))
+    return Comparison(
+        f"speed-up, batch {batch[1:]}",
+        row[name],
+        now[name],
+        None,
+        recorded_interval=then,
+        now_interval=today,
+    )
 
 
 def _explain(
@@ -205,6 +215,16 @@ def _explain_speed(row: Mapping[str, Any], now: Mapping[str, Any], batch: str) -
     return f"the speed-up at batch {batch[1:]} lies outside the recorded interval: {why}"
 
 
+def _shown(
+    value: float | str, error: float | None = None, interval: tuple[float, float] | None = None
+) -> str:
+    if interval:
+        return f"{value:.2f}x [{interval[0]:.2f}, {interval[1]:.2f}]"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{100 * value:.2f}{'' if error is None else f' ± {100 * error:.2f}'} %"
+
+
 def print_reproduction(found: Reproduction, console: Console) -> None:
     """Print a comparison for people."""
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -214,7 +234,8 @@ def print_reproduction(found: Reproduction, console: Console) -> None:
     for one in found.comparisons:
         same = "same" if one.recorded == one.now else words[one.same]
         shown = "within" if same == "same" and found.changed and one.same else same
-        table.add_row(one.name, one.recorded, one.now, shown)
+        recorded = _shown(one.recorded, one.recorded_se, one.recorded_interval)
+        table.add_row(one.name, recorded, _shown(one.now, interval=one.now_interval), shown)
     console.print(table)
     for line in found.explanation:
         console.print(Text(line), soft_wrap=True)

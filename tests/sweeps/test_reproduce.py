@@ -121,7 +121,16 @@ def test_a_comparison_is_printed_in_eighty_columns() -> None:
         print_reproduction(compare(ROW, again(accuracy_test=0.5), from_scratch=False), console)
     text = capture.get()
     assert "DIFFERS" in text and "trial 7: NOT reproduced" in text
-    assert json.loads(json.dumps(compare(ROW, again(), from_scratch=False).to_json()))
+    assert "88.00 ± 0.80 %" in text  # one standard error, as in every other table
+
+
+def test_numbers_for_scripts_are_numbers() -> None:
+    found = json.loads(json.dumps(compare(ROW, again(), from_scratch=False).to_json()))
+    by_name = {one.pop("name"): one for one in found["comparisons"]}
+    accuracy, speed = by_name["test accuracy"], by_name["speed-up, batch 1"]
+    assert (accuracy["recorded"], accuracy["recorded_se"], accuracy["now"]) == (0.88, 0.008, 0.88)
+    assert (speed["recorded"], speed["recorded_interval"]) == (6.0, [5.5, 6.5])
+    assert by_name["bytes"]["now"] == 5_000_000
 
 
 def test_a_row_of_another_version_names_its_commit() -> None:
