@@ -1,15 +1,27 @@
 """How a run looks in a terminal: tables, status, live progress. Plain text when piped."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.console import Console, Group, JustifyMethod, RenderableType
+from rich.cells import cell_len
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    Group,
+    JustifyMethod,
+    RenderableType,
+    RenderResult,
+)
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from analysis.display import format_value
 from analysis.recipes import has_effect, recipe_of, records
 from analysis.report import format_table
 from sweeps.progress import Progress
@@ -40,6 +52,7 @@ HEADERS = {
 PARAMETERS = ("layers", "temperature", "alpha", "sparsity", "bits")
 COMPARED = ("size_bytes", "accuracy_test", "accuracy_drop_test", "speedup_b1")
 SAME_CORE_HOURS = 0.05  # records lag by seconds, and sacct counts whole ones
+UNBOUNDED = 10_000  # columns
 SPARKS = "▁▂▃▄▅▆▇█"
 STATE_STYLES = {
     "COMPLETE": "green", "RUNNING": "cyan", "WAITING": "dim", "FAIL": "red", "LOST": "yellow",
@@ -47,9 +60,9 @@ STATE_STYLES = {
 }  # fmt: skip
 
 
-def methods_view(methods: pd.DataFrame) -> Table:
+def methods_view(methods: pd.DataFrame) -> RenderableType:
     """Return the research's table: what each method gives by itself, and the best combination."""
-    return _table(format_table(methods), title="Methods, one by one and combined")
+    return _Columns(format_table(methods), title="Methods, one by one and combined")
 
 
 def front_views(
@@ -70,7 +83,7 @@ def _cut(front: pd.DataFrame, title: str, rows: int | None) -> Iterator[Renderab
         yield Text(f"  … and {len(front) - len(shown)} more: lmopt pareto", style="dim")
 
 
-def compared_view(front: pd.DataFrame, *, title: str) -> Table:
+def compared_view(front: pd.DataFrame, *, title: str) -> RenderableType:
     """Return the front's points with the trial of the other run that each is behind, if one is."""
     table = front.assign(settings=[_settings(row) for row in records(front)])
     text = format_table(table[["trial", "method", "settings", *COMPARED]])
@@ -78,7 +91,7 @@ def compared_view(front: pd.DataFrame, *, title: str) -> Table:
     text["accuracy, %"] = text["accuracy, %"].str.split(" ± ").str[0]
     behind = front["dominated_by"]
     text["behind"] = ["" if pd.isna(trial) else str(trial) for trial in behind]
-    return _table(text.drop(columns="method"), title=title)
+    return _Columns(text.drop(columns="method"), title=title)
 
 
 def _settings(row: Mapping[str, Any]) -> str:
@@ -86,7 +99,7 @@ def _settings(row: Mapping[str, Any]) -> str:
     return " ".join(_parameters(row, _ordered(params)))
 
 
-def front_view(front: pd.DataFrame, *, title: str) -> Table:
+def front_view(front: pd.DataFrame, *, title: str) -> RenderableType:
     """Return the front's points: a reference point by its name, a trial by its parameters.
 
     Up to five searched parameters are columns, as far as they fit into 80; more are one text.
@@ -103,7 +116,7 @@ def front_view(front: pd.DataFrame, *, title: str) -> Table:
     else:
         settings = pd.DataFrame({"settings": [_settings(row) for row in records(front)]})
     numbers = text.drop(columns="trial")
-    return _table(pd.concat([text[["trial"]], settings, numbers], axis=1), title=title)
+    return _Columns(pd.concat([text[["trial"]], settings, numbers], axis=1), title=title)
 
 
 def _ordered(params: Sequence[str]) -> list[str]:
@@ -112,14 +125,43 @@ def _ordered(params: Sequence[str]) -> list[str]:
     return sorted(params, key=lambda name: order.index(name) if name in order else len(order))
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """A table that leaves whole columns out, the last ones first, where the terminal is narrow.
+
+    rich would cut what is in them, and a number without its last digits is another number.
+    """
+
+    text: pd.DataFrame
+    title: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unbounded = options.update(width=UNBOUNDED)
+        for count in range(self.text.shape[1], 0, -1):
+            table = _table(self.text.iloc[:, :count], title=self.title)
+            if Measurement.get(console, unbounded, table).minimum <= options.max_width:
+                break
+        yield table
+        if left_out := [_header(name) for name in self.text.columns[count:]]:
+            yield Text(f"  too narrow for: {', '.join(left_out)}", style="dim")
+
+
+def _header(name: object) -> str:
+    return HEADERS.get(str(name), str(name))
+
+
 def _table(text: pd.DataFrame, *, title: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in text:
         is_text = name in ("method", "trial", "settings")
-        header = HEADERS.get(str(name), str(name))
         justify: JustifyMethod = "left" if is_text else "right"
         is_long = name == "settings"  # only it may take several lines
-        table.add_column(header, justify=justify, overflow="fold", no_wrap=not is_long)
+        cells = [_header(name), *map(str, text[name])]
+        parts = [part for cell in cells for part in (cell.split() if is_long else [cell])]
+        width = max(map(cell_len, parts))
+        table.add_column(
+            _header(name), justify=justify, overflow="fold", no_wrap=not is_long, min_width=width
+        )
     for values in text.itertuples(index=False):
         table.add_row(*(str(value) for value in values))
     return table
@@ -211,7 +253,7 @@ def trial_line(row: Mapping[str, Any], columns: Sequence[str]) -> Text:
         return line.append(f"{label}  {row['state'].lower()}: {row['error']}", style="red")
     line.append(f"{label:<38.38}")
     line.append(f" {100 * row['accuracy_validation']:5.1f} %", style="bold")
-    line.append(f" {row['size_bytes'] / 1e6:7.2f} MB")
+    line.append(f" {format_value('size_bytes', row['size_bytes']):>7} MB")
     speed = row.get("speedup_b1")
     return line if speed is None or pd.isna(speed) else line.append(f" {speed:6.1f}×")
 
@@ -237,5 +279,10 @@ def duration(seconds: float) -> str:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return the terminal; rich leaves colour out when piped or with NO_COLOR."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+    """Return the terminal; rich leaves colour out when piped or with NO_COLOR.
+
+    What is piped is as wide as it needs: only a screen has an edge.
+    """
+    is_screen = (sys.stderr if stderr else sys.stdout).isatty()
+    width = None if is_screen else UNBOUNDED
+    return Console(stderr=stderr, highlight=False, soft_wrap=False, width=width)
