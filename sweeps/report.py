@@ -1,5 +1,6 @@
 """The tables, the figure and the page of a run, for the terminal and for its `report/` folder."""
 
+import errno
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -60,6 +61,7 @@ def pareto_report(
     Raises:
         ConfigError: No trial has finished yet, or no model meets the condition.
         ValueError: A condition or a column that cannot be read, in one line with the columns.
+        OSError: `stem` is no place to write to; without one the figure is left out with a warning.
     """
     from analysis.figures import front_figure
     from analysis.overlay import fronts_figure
@@ -73,19 +75,27 @@ def pareto_report(
     front = front_table(rows, objectives, among)
     if sort is not None:
         front = sorted_by(front, front_rows(among, objectives), sort)
-    stem = stem or run.path / "report" / "pareto_front"
-    stem.parent.mkdir(parents=True, exist_ok=True)
     compacted = run.path / "results.parquet"
     parts = front_parts({run.name: rows}, objectives)
     (only, *others) = parts.values()
     figure = fronts_figure(parts, objectives) if others else front_figure(only, objectives)
+    figures, warnings = [], [processor_note({run.name: rows}, objectives)]
+    try:
+        figures = save_figure(figure, stem or run.path / "report" / "pareto_front")
+    except OSError as error:
+        if stem is not None:
+            raise
+        # Who reads another's run has come for the tables.
+        warnings.append(
+            f"The figure was not written ({error.strerror}): --figure takes another place."
+        )
     return Report(
         methods=method_table(rows, objectives),
         front=front,
         results=compacted if compacted.exists() else run.rows,
-        figures=save_figure(figure, stem),
+        figures=figures,
         title="Pareto front" if where is None else f"Pareto front of the models where {where}",
-        warning=processor_note({run.name: rows}, objectives),
+        warning="\n".join(filter(None, warnings)) or None,
     )
 
 
@@ -138,7 +148,7 @@ def page_of(
                 f"({', '.join(runs[0].sweep.objectives)}; {', '.join(run.sweep.objectives)}): "
                 "report them one by one"
             )
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     return build_page(
         [run.path for run in runs],
         folder,
@@ -146,6 +156,17 @@ def page_of(
         repeats=are_repeats(runs),
         progress=progress,
     )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):  # it may be there and hold an earlier report
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write the report into {folder} ({error.strerror}); take another with --out"
+        ) from error
 
 
 def are_repeats(runs: Sequence[Run]) -> bool:

@@ -24,9 +24,9 @@ from slurm.profile import load_profile
 from sweeps import finalize
 from sweeps.compare import compare, print_comparison, to_json
 from sweeps.config import ConfigError, parse_sweep
-from sweeps.display import SPARKS, sparkline, status_view
+from sweeps.display import SPARKS, front_views, methods_view, sparkline, status_view
 from sweeps.follow import print_disk_line
-from sweeps.report import are_repeats, pareto_report, print_report, report_folder
+from sweeps.report import are_repeats, page_of, pareto_report, print_report, report_folder
 from sweeps.rounds import Round, rounds, write_round
 from sweeps.run import Run, create_run
 from sweeps.status import _elapsed, _left, read_status
@@ -77,6 +77,38 @@ def test_the_tables_fit_80_columns_and_are_plain_when_piped(make_run: MakeRun) -
     ):
         assert max(len(line) for line in text.splitlines() if "/" not in line) <= 80  # but paths
         assert "\x1b" not in text and "…" not in text
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_a_narrow_terminal_has_fewer_columns_but_whole_numbers(
+    make_run: MakeRun, width: int
+) -> None:
+    """With drops of two digits and errors of three; the same numbers as where there is room."""
+    report = pareto_report(make_run())
+    wide = {"accuracy_drop_test": -0.2571, "accuracy_drop_test_se": 0.1271, "size_share": 1.0}
+    report = replace(
+        report,
+        methods=report.methods.assign(**wide, accuracy_test_se=0.1271),
+        front=report.front.assign(**wide, speedup_b1=123.4, speedup_b32=234.5),
+    )
+
+    def show(console: Console) -> None:
+        console.print(methods_view(report.methods), *front_views(report.front, title="Front"))
+
+    narrow = printed(show, width=width).splitlines()
+    whole = printed(show, width=1000).splitlines()
+    assert any("-25.7 ± 12.7" in line for line in whole)
+    assert any("too narrow for: " in line for line in narrow)
+    for text in (line.rstrip() for line in narrow if "±" in line):
+        beside = {f"{line}  "[len(text) :][:2] for line in whole if line.startswith(text)}
+        assert "  " in beside, text  # it ends where a column of the whole table does
+    assert max(map(len, narrow)) <= width
+
+
+def test_what_is_piped_has_no_edge(make_run: MakeRun) -> None:
+    done = lmopt("pareto", make_run().path, COLUMNS="40")
+    assert "too narrow" not in done.stdout and "speed b32" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) > 80
 
 
 @pytest.mark.slow
@@ -242,6 +274,21 @@ def test_pareto_takes_conditions_and_orders(make_run: MakeRun) -> None:
     assert few.title == "Pareto front of the models where bits <= 4"
     assert len(few.methods) == len(whole.methods)
     assert {path.suffix for path in few.figures} == {".png", ".svg", ".pdf"}
+
+
+def test_a_run_that_cannot_be_written_to_has_its_tables(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run()
+    (run.path / "report").touch()  # nothing can be written into that, not even by root
+    report = pareto_report(run)
+    text = printed(lambda console: print_report(report, console))
+    assert "Pareto front" in text and not report.figures
+    assert "The figure was not written (" in text and "--figure" in text
+    assert json.loads(json.dumps(report.to_json()))["figures"] == []
+    assert pareto_report(run, tmp_path / "front").figures
+    with pytest.raises(OSError):
+        pareto_report(run, run.path / "report" / "front")
+    with pytest.raises(ConfigError, match="--out"):
+        page_of([run], report_folder([run]))
 
 
 def test_csv_and_json_are_the_front_and_nothing_else(make_run: MakeRun) -> None:
