@@ -142,7 +142,7 @@ class _Columns:
             if Measurement.get(console, unbounded, table).minimum <= options.max_width:
                 break
         yield table
-        if left_out := [_header(name) for name in self.text.columns[count:]]:
+        if left_out := [_header(name).split(",")[0] for name in self.text.columns[count:]]:
             yield Text(f"  too narrow for: {', '.join(left_out)}", style="dim")
 
 

@@ -121,6 +121,23 @@ def test_a_notebook_that_fails_is_named_and_the_rest_stands(
     assert not page.figures and not old.exists()  # of an earlier report
 
 
+def test_nothing_is_recommended_where_all_lose_far_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_module, "notebook_paths", list)
+    for name, lost in (("good", 0.0), ("bad", 0.2)):
+        rows = example_rows(24)
+        for row in rows[1:]:
+            if row["state"] == "COMPLETE":
+                row["accuracy_validation"] -= lost
+        text = build_page(
+            [write_run(tmp_path / name, rows)], tmp_path / f"report {name}", OBJECTIVES
+        ).path.read_text(encoding="utf-8")
+        assert ("<h2>Take trial" in text) == (not lost)
+        assert ("<h2>No combination is worth taking; the best is trial" in text) == bool(lost)
+        assert ("not worth taking." in text) == bool(lost)
+
+
 def test_runs_that_do_not_compare_have_no_page(tmp_path: Path) -> None:
     rows = example_rows(6)
     other = [{**row, "teacher_key": "another"} for row in rows]

@@ -107,8 +107,8 @@ def test_a_narrow_terminal_has_fewer_columns_but_whole_numbers(
 
 def test_what_is_piped_has_no_edge(make_run: MakeRun) -> None:
     done = lmopt("pareto", make_run().path, COLUMNS="40")
-    assert "too narrow" not in done.stdout and "speed b32" not in done.stdout
-    assert max(map(len, done.stdout.splitlines())) > 80
+    (header,) = (line for line in done.stdout.splitlines() if line.split()[:1] == ["method"])
+    assert header.split()[-2:] == ["b1", "b32"]
 
 
 @pytest.mark.slow
