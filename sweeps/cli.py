@@ -49,6 +49,23 @@ def main() -> None:
         sys.exit(130)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"lmopt {version('lmopt')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print it.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
 @app.command(epilog="Example:  lmopt check sweeps/configs/bbc_minilm.yaml")
 def check(sweep: SweepFile, on: On = "local", as_json: AsJson = False) -> None:
     """Check a sweep definition and show what would run: space, budget, cost."""

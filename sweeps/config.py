@@ -187,7 +187,8 @@ class SweepConfig(_Strict):
         if self.study.trials < len(self.references()):
             raise ValueError(
                 f"study.trials must hold the {len(self.references())} reference points "
-                f"({', '.join(self.references())}), got {self.study.trials}"
+                f"({', '.join(self.references())}), got {self.study.trials}: raise it, or name "
+                "fewer under reference_points"
             )
         return self
 

@@ -52,6 +52,8 @@ HEADERS = {
 PARAMETERS = ("layers", "temperature", "alpha", "sparsity", "bits")
 COMPARED = ("size_bytes", "accuracy_test", "accuracy_drop_test", "speedup_b1")
 SAME_CORE_HOURS = 0.05  # records lag by seconds, and sacct counts whole ones
+# Over the lines of `trial_line`: the search sees validation; the tables of a report show test.
+TRIAL_HEADER = f"{'trial':<42} {'validation':>7} {'size':>7} {'b1':>10}"
 UNBOUNDED = 10_000  # columns
 SPARKS = "▁▂▃▄▅▆▇█"
 STATE_STYLES = {

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from analysis.results import read_rows
 from sweeps.disk import disk_line, read_disk
-from sweeps.display import headline, status_view, trial_line
+from sweeps.display import TRIAL_HEADER, headline, status_view, trial_line
 from sweeps.launch import cancel_run
 from sweeps.reconcile import LIVE
 from sweeps.report import pareto_report, print_report
@@ -52,6 +52,8 @@ def print_new_rows(run: Run, console: Console, seen: set[tuple[int, int]]) -> No
     for row in records:
         key = (-1 if pd.isna(row["trial"]) else int(row["trial"]), int(row["attempt"]))
         if key not in seen:
+            if not seen:
+                console.print(Text(TRIAL_HEADER, style="dim"), soft_wrap=True)
             seen.add(key)
             console.print(trial_line(row, columns), soft_wrap=True)
 
