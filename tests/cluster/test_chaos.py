@@ -26,6 +26,7 @@ pytestmark = pytest.mark.cluster
 MINUTES = float(os.environ.get("LMOPT_CHAOS_MINUTES", "0"))
 SEED = int(os.environ.get("LMOPT_CHAOS_SEED", "0"))
 FAULTS_A_SWEEP = 6
+LATE = ("kill -9 of the finalizer", "scancel of the finalizer")
 SWEEP_S = 480 * PATIENCE
 RETRIES = {"lost": 10, "node_fail": 10, "out_of_memory": 10, "timeout": 10, "memory_growth": 1.1}
 
@@ -54,6 +55,7 @@ def one_sweep(cluster: Cluster, workspace: Workspace, seed: int) -> list[str]:
     run_dir = workspace.submit(f"chaos{seed}", changes, profile, held=True)
     target = Target(cluster, workspace, run_dir, rng)
     met: list[str] = []
+    late = rng.choice([None, *LATE])  # training is over when there is a finalizer to hit
     deadline = time.monotonic() + SWEEP_S
     try:
         while not (run_dir / "finished.json").exists():
@@ -66,6 +68,8 @@ def one_sweep(cluster: Cluster, workspace: Workspace, seed: int) -> list[str]:
                 met += [name] if FAULTS[name](target) else []
                 if len(met) == FAULTS_A_SWEEP:
                     workspace.release()
+            elif late is not None and FAULTS[late](target):
+                met, late = [*met, late], None
         check_whole(run_dir, cluster)
     except BaseException as error:
         print(f"seed {seed}, after {', '.join(met) or 'no fault'}: {error}\n{describe(run_dir)}")
