@@ -36,7 +36,7 @@ class Queue:
             self.after[job] = (dependency, list(after))
         return made
 
-    def job_states(self, jobs: list[str], _: Path) -> dict[str, JobState]:
+    def job_states(self, jobs: list[str], *_: object) -> dict[str, JobState]:
         return {job: self.states.get(job, "LOST") for job in jobs}
 
     def cancel(self, jobs: list[str], _: Path) -> None:
