@@ -33,12 +33,10 @@ demo: $(VENV)/.demo
 	  $(BIN)/lmopt submit sweeps/configs/bbc_minilm.yaml --on local --wait --run-dir $(RUN_DIR); \
 	fi
 
-# The tables of docs/results.md: each method alone and the best combinations on the demo's task (half
-# an hour on two cores), and sizes and speeds on models of rubert's shapes.
+# The table of docs/results.md: each method alone and the best combinations on the demo's task, half an
+# hour on two cores.
 results: $(VENV)/.demo
 	$(BIN)/lmopt submit sweeps/configs/bbc_minilm_results.yaml --on local --wait --run-dir $(RESULTS)
-	$(BIN)/python -m benchmarks.shapes $(RESULTS)-shapes
-	$(BIN)/lmopt submit $(RESULTS)-shapes/sweep.yaml --on local --wait --run-dir $(RESULTS)-shapes/run
 
 # Lint, types, the import rule, then all tests; the cluster tests bring up a private Slurm, and
 # the dashboard is looked at in Chromium: as root on Debian or Ubuntu both are installed first.

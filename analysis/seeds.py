@@ -10,9 +10,15 @@ from analysis.recipes import recipe_of, records
 
 
 def seedless(models: pd.DataFrame) -> pd.Series:
-    """Each model's recipe but for the seed, as text; equal texts, one recipe."""
-    recipes = [{**recipe_of(row), "seed": None} for row in records(models)]
-    return pd.Series([json.dumps(recipe, sort_keys=True) for recipe in recipes], models.index, str)
+    """Each model's recipe but for the seed, as text; equal texts, one recipe.
+
+    A row that does not say its recipe stands for itself.
+    """
+    texts = []
+    for place, row in enumerate(records(models)):
+        recipe = {name: value for name, value in recipe_of(row).items() if name != "seed"}
+        texts.append(json.dumps(recipe or place, sort_keys=True))
+    return pd.Series(texts, models.index, str)
 
 
 def mean_of_seeds(models: pd.DataFrame, numbers: Sequence[str]) -> pd.DataFrame:

@@ -226,7 +226,8 @@ def headline(status: Status) -> Text:
             line.append(f"  {count} {state.lower()}", style=STATE_STYLES[state])
     line.append(f"\n{duration(status.seconds_elapsed)} used")
     if not status.finished and status.seconds_left is not None:
-        ends = status.seconds_left == 0  # the finalizer's work: the front's timing, the report
+        # Nothing is left but the finalizer's work: the front's timing, the report.
+        ends = status.seconds_left == 0 and status.error is None
         line.append(", finishing" if ends else f", about {duration(status.seconds_left)} left")
     line.append(f"  {status.core_hours_allocated:.2f} core-hours", style="dim")
     if working := len(status.working):

@@ -17,6 +17,7 @@ from analysis.search import volume_over_cost
 from analysis.selection import candidates
 from slurm.accounting import Usage, job_accounting, sacct_core_hours
 from slurm.jobs import JobState, is_local
+from slurm.record import read_exit
 from sweeps.progress import Progress, read_progress
 from sweeps.reconcile import LIVE
 from sweeps.rounds import Round, round_states, rounds, why_idle
@@ -151,7 +152,8 @@ def _elapsed(run: Run, submitted: list[Round], rows: pd.DataFrame, goes_on: bool
     if not submitted:
         return 0.0
     start = datetime.fromisoformat(submitted[0].submitted_utc).timestamp()
-    ends = [path.stat().st_mtime for path in run.jobs.glob("*.exit.json")]
+    exits = [read_exit(job, run.jobs) for part in submitted for job in part.jobs]
+    ends = [exit.ended for exit in exits if exit is not None]
     ends += [moment.timestamp() for moment in rows["finished_utc"].dropna()]
     last = time.time() if goes_on or not ends else max(ends)
     return max(0.0, last - start)

@@ -58,6 +58,15 @@ def test_a_failed_seed_is_said_and_not_counted(
     assert mean["note"] == "DivergedError: loss is not finite"
 
 
+def test_rows_without_a_recipe_are_not_taken_for_one(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(40)
+    methods = list(method_table(rows, objectives)["method"])
+    table = method_table(rows.drop(columns="recipe_json"), objectives)
+    assert list(table["method"]) == methods and "seeds" not in table
+
+
 def test_one_seed_of_a_point_has_its_name_in_the_figure(
     make_rows: MakeRows, objectives: dict[str, str]
 ) -> None:
