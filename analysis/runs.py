@@ -17,6 +17,7 @@ _SAME = {
     "examples_test": "the test split",
     "runtime": "the runtime",
     "threads": "the threads that artifacts are timed with",
+    "pad_to_multiple_of": "the lengths that artifacts are timed at",
 }
 
 

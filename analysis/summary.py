@@ -85,7 +85,12 @@ def _facts(row: Mapping[str, Any]) -> dict[str, str]:
             )
     measured: list[Any] = [row.get("runtime"), timed_processor(row)]
     threads = _if(row.get("threads"), lambda n: f"{n:.0f} thread{'s' if n > 1 else ''}")
-    facts["Measured with"] = ", ".join(str(m) for m in [*measured, threads] if m and not pd.isna(m))
+    padded = _if(
+        row.get("pad_to_multiple_of"),
+        lambda n: f"texts padded to multiples of {n:.0f}" if n else "",
+    )
+    said = [str(m) for m in [*measured, threads, padded] if m and not pd.isna(m)]
+    facts["Measured with"] = ", ".join(said)
     return facts
 
 

@@ -182,6 +182,12 @@ class RuntimeConfig(Config):
         "auto", description="Of runtime torch; auto: the GPU where there is one. Others: the CPU."
     )
     threads: int = Field(1, ge=1, description="Threads of the timed and evaluated artifact.")
+    pad_to_multiple_of: int = Field(
+        8,
+        ge=0,
+        description="Of runtime openvino: texts are timed padded to a multiple of so many tokens, "
+        "the model compiled for each such length; 0: one model for any length, which is slower.",
+    )
     rounds_b1: int = Field(45, ge=3, description="Timed calls of each artifact at batch 1.")
     rounds_b32: int = Field(6, ge=3, description="Timed calls of each artifact at batch 32.")
 
@@ -189,7 +195,16 @@ class RuntimeConfig(Config):
     def _runs_there(self) -> Self:
         if self.device == "cuda" and self.name != "torch":
             raise ValueError(f"device cuda needs name torch, got {self.name}: take 'auto' or torch")
+        if self.name != "openvino" and "pad_to_multiple_of" in self.model_fields_set:
+            raise ValueError(
+                f"pad_to_multiple_of is of name openvino, got {self.name}: leave it out"
+            )
         return self
+
+    @property
+    def padding(self) -> int:
+        """The multiple to which timed texts are padded; 0: the model takes any length."""
+        return self.pad_to_multiple_of if self.name == "openvino" else 0
 
 
 class Recipe(Config):

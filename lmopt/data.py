@@ -249,9 +249,15 @@ def load_tokens(path: Path) -> dict[str, Tokens]:
         return {name: Tokens(file[f"{name}_ids"], file[f"{name}_offsets"]) for name in names}
 
 
-def pad(sequences: Sequence[npt.NDArray[np.int32]], pad_id: int) -> tuple[Ints, Ints]:
-    """Token ids and attention mask, both (batch, length of the longest)."""
-    length = max(len(ids) for ids in sequences)
+def pad(
+    sequences: Sequence[npt.NDArray[np.int32]], pad_id: int, multiple: int = 1, limit: int = 0
+) -> tuple[Ints, Ints]:
+    """Token ids and attention mask, both (batch, length of the longest).
+
+    The length is rounded up to a multiple of `multiple`, over the longest at most to `limit`.
+    """
+    longest = max(len(ids) for ids in sequences)
+    length = max(longest, min(limit, -(-longest // multiple) * multiple))
     input_ids = np.full((len(sequences), length), pad_id, np.int64)
     mask = np.zeros_like(input_ids)
     for row, ids in enumerate(sequences):

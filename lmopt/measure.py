@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ import numpy.typing as npt
 
 from lmopt.artifact import read_manifest
 from lmopt.data import Tokens, concatenate, load_tokens, pad
-from lmopt.runtime import Ints, Session, open_session
+from lmopt.runtime import Ints, Session, Shape, open_session
 
 VERSION = 1
 BATCH_SIZE = 64
@@ -74,10 +75,14 @@ def time_in_turn(
     threads: int,
     rounds_b1: int,
     rounds_b32: int,
+    pad_to_multiple_of: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> tuple[Latency, bool]:
     """Time artifacts side by side at batch 1 (real lengths) and at batch 32, first warmed up.
+
+    With `pad_to_multiple_of` texts are padded to such a length, and OpenVINO's models compiled for
+    it, as a server would keep one for each length; 0: one model takes any.
 
     The first artifact is the reference: where its timings of equal inputs differ too much, the
     measurement is repeated; the second value tells that it stayed noisy. Samples are in
@@ -86,6 +91,7 @@ def time_in_turn(
     spec = {
         "artifacts": {name: [str(a), str(t)] for name, (a, t) in artifacts.items()},
         "rounds": {"b1": rounds_b1, "b32": rounds_b32},
+        "pad_to_multiple_of": pad_to_multiple_of,
         "device": device,
     }
     arrays = _run_process("latency", spec, threads, "latency", progress)
@@ -171,27 +177,80 @@ def noise(samples: npt.NDArray[np.float64]) -> float:
     return float(np.median(np.median(samples, axis=0) / samples.min(axis=0))) - 1
 
 
+@dataclass(frozen=True)
+class Served:
+    """An artifact as it is timed: the task's tokens by its own tokenizer, padded as it is served.
+
+    `multiple` 0: one model takes texts of any length.
+    """
+
+    artifact: Path
+    tokens: Tokens
+    threads: int
+    device: str = "auto"
+    multiple: int = 0
+
+    def batches(self, chosen: Sequence[Ints]) -> list[tuple[Ints, Ints]]:
+        """The chosen texts as inputs."""
+        manifest = read_manifest(self.artifact)
+        padding = (self.multiple or 1, manifest.max_length)
+        return [pad([self.tokens[i] for i in c], manifest.pad_id, *padding) for c in chosen]
+
+    def open(self, shape: Shape) -> Session:
+        """A model for inputs of this shape."""
+        return open_session(
+            self.artifact, self.threads, self.device, shape if self.multiple else None
+        )
+
+
 def _time_batches(
-    sessions: Mapping[str, tuple[Session, Tokens, int]], batch: int, rounds: int
+    served: Mapping[str, Served], batch: int, rounds: int
 ) -> tuple[dict[str, npt.NDArray[np.float64]], bool]:
     """Samples (rounds,) of each artifact, from the least noisy of up to 1 + REPEATS attempts."""
-    count = len(next(iter(sessions.values()))[1])
-    inputs = max(1, round(rounds / PASSES))
+    reference, first = next(iter(served.items()))
+    count = len(first.tokens)
     rng = np.random.default_rng(0)
-    chosen = [rng.choice(count, min(batch, count), replace=False) for _ in range(inputs)]
-    calls = {
-        name: [_call(session, *pad([tokens[i] for i in c], pad_id)) for c in chosen]
-        for name, (session, tokens, pad_id) in sessions.items()
-    }
-    reference = next(iter(sessions))
+    chosen = [
+        rng.choice(count, min(batch, count), replace=False)
+        for _ in range(max(1, round(rounds / PASSES)))
+    ]
+    batches = {name: one.batches(chosen) for name, one in served.items()}
+    # Models for one shape are opened for its inputs alone: all of them together may be too much.
+    shapes = [inputs[0].shape if first.multiple else None for inputs in batches[reference]]
+    groups = [
+        [i for i, own in enumerate(shapes) if own == shape] for shape in dict.fromkeys(shapes)
+    ]
     attempts = []
     for _ in range(1 + REPEATS):
-        attempts.append(latency_samples(calls, PASSES))
-        if noise(attempts[-1][reference]) <= MAX_NOISE:
+        samples = {name: np.empty((PASSES, len(chosen))) for name in served}
+        for group in groups:
+            of_group = latency_samples(_calls(served, batches, group), PASSES)
+            for name, array in of_group.items():
+                samples[name][:, group] = array
+        attempts.append(samples)
+        if noise(samples[reference]) <= MAX_NOISE:
             break
     best = min(attempts, key=lambda samples: noise(samples[reference]))
     flat = {name: samples.ravel() for name, samples in best.items()}
     return flat, noise(best[reference]) > MAX_NOISE
+
+
+def _calls(
+    served: Mapping[str, Served],
+    batches: Mapping[str, Sequence[tuple[Ints, Ints]]],
+    group: Sequence[int],
+) -> dict[str, list[Callable[[], object]]]:
+    """For each artifact, a call for every input of the group."""
+    calls: dict[str, list[Callable[[], object]]] = {}
+    for name, one in served.items():
+        opened: dict[Shape | None, Session] = {}
+        calls[name] = []
+        for ids, mask in (batches[name][i] for i in group):
+            shape = ids.shape if one.multiple else None
+            if shape not in opened:
+                opened[shape] = one.open(ids.shape)
+            calls[name].append(_call(opened[shape], ids, mask))
+    return calls
 
 
 def _call(session: Session, input_ids: Ints, attention_mask: Ints) -> Callable[[], object]:
@@ -210,15 +269,20 @@ def _evaluate(spec: dict[str, Any], report: Callable[[float], None]) -> dict[str
 
 
 def _latency(spec: dict[str, Any], report: Callable[[float], None]) -> dict[str, Any]:
-    sessions = {}
-    for name, (artifact, tokens) in spec["artifacts"].items():
-        pad_id = read_manifest(Path(artifact)).pad_id
-        session = open_session(Path(artifact), spec["threads"], spec["device"])
-        sessions[name] = (session, load_tokens(Path(tokens))["validation"], pad_id)
+    served = {
+        name: Served(
+            Path(artifact),
+            load_tokens(Path(tokens))["validation"],
+            spec["threads"],
+            spec["device"],
+            spec["pad_to_multiple_of"],
+        )
+        for name, (artifact, tokens) in spec["artifacts"].items()
+    }
     arrays: dict[str, Any] = {"noisy": False}
     for number, (batch, rounds) in enumerate(spec["rounds"].items()):
         report(number / len(spec["rounds"]))
-        samples, noisy = _time_batches(sessions, int(batch[1:]), rounds)
+        samples, noisy = _time_batches(served, int(batch[1:]), rounds)
         arrays |= {f"{batch}_{name}": values for name, values in samples.items()}
         arrays["noisy"] |= noisy
     return arrays

@@ -162,6 +162,11 @@ def _how_text(row: Row, rule: str) -> str:
         "speed-up is against the baseline in the same runtime, timed in turn on "
         f"{row['threads']} thread(s) of {timed_processor(row)}; brackets are 95 % intervals",
     ]
+    if multiple := row.get("pad_to_multiple_of"):
+        said.append(
+            f"texts are timed padded to multiples of {multiple} tokens, the model compiled for "
+            "each such length, as usage.py does it"
+        )
     for batch in BATCHES:
         if row.get(f"latency_{batch}_p50_ms") is not None:
             against = row.get(f"speedup_{batch}_vs_16")

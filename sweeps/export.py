@@ -146,7 +146,14 @@ def _write(
             write_transformers(model, folder)
     write_labels(folder, prepared.label_names)
     precision = manifest.precision if model is None else None
-    text = usage_text(folder, model_files(folder), manifest.max_length, precision)
+    text = usage_text(
+        folder,
+        model_files(folder),
+        manifest.max_length,
+        precision,
+        pad_id=manifest.pad_id,
+        multiple=row.get("pad_to_multiple_of") or 0,
+    )
     (folder / USAGE).write_text(text, encoding="utf-8")
     return Written(folder, form or native, manifest, model)
 

@@ -32,7 +32,8 @@ REFERENCES: dict[str, Row] = {
 ERRORS = ("FAIL", "DivergedError: loss is not finite"), ("LOST", "out of memory: job 7 is gone")
 # What a row says only of a model that was measured: see `sweeps.reconcile.bury`.
 _NOT_FAILED = (
-    "processor", "runtime", "threads", "seconds_distill", "seconds_latency", "stages_cached",
+    "processor", "runtime", "threads", "pad_to_multiple_of", "seconds_distill",
+    "seconds_latency", "stages_cached",
 )  # fmt: skip
 _MEGABYTES = {32: 1.0, 16: 0.5, 8: 0.25, 4: 0.133, 3: 0.105, 2: 0.072}  # share of the fp32 size
 _BITS_COST = {32: 0.0, 16: 0.0, 8: 0.001, 4: 0.006, 3: 0.014, 2: 0.04}
@@ -90,6 +91,7 @@ def _identity(trial: int | None, kind: str, state: str) -> Row:
         "processor": "a processor",
         "runtime": "openvino",
         "threads": 1,
+        "pad_to_multiple_of": 8,
         "seed": 0,
         "started_utc": started,
         "finished_utc": started + timedelta(seconds=85),

@@ -133,6 +133,7 @@ def test_speed_ups_on_different_processors_judge_nothing(
         ("examples_test", 12, "the test split"),
         ("runtime", "onnxruntime", "the runtime"),
         ("threads", 2, "the threads"),
+        ("pad_to_multiple_of", 0, "the lengths"),
     ],
 )
 def test_numbers_of_different_things_are_refused_in_one_line(

@@ -9,6 +9,8 @@ import urllib.request
 
 def main(arguments: list[str]) -> int:
     """Run the command on any free port; return its exit code."""
+    # Started in the background of a script, this process would hand on that Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-P", "-u", "-m", "sweeps.cli", *arguments]
     process = subprocess.Popen(
         [*command, "--port", "0", "--no-browser"], stdout=subprocess.PIPE, text=True

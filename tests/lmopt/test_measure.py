@@ -9,7 +9,7 @@ import pytest
 
 from lmopt import measure
 from lmopt.data import Tokens, save_tokens, tokenize
-from lmopt.measure import Timed, evaluate, latency_samples, noise, time_in_turn
+from lmopt.measure import Served, Timed, evaluate, latency_samples, noise, time_in_turn
 from lmopt.models import load_tokenizer
 from lmopt.quantize import build_artifact
 from lmopt.runtime import open_session
@@ -90,7 +90,50 @@ def test_noise_is_the_spread_of_equal_inputs_not_of_lengths() -> None:
     assert noise(np.stack([lengths, lengths * [1, 1, 5], lengths * [1, 1, 5]])) == 0
 
 
-def test_a_noisy_reference_is_repeated_then_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("multiple", [0, 8])
+def test_a_model_is_timed_at_the_shapes_it_is_served_with(
+    multiple: int, artifact: Path, tokens_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+    called: dict[Any, list[tuple[int, int]]] = {}
+
+    def open_spy(artifact: Path, threads: int, device: str, shape: Any) -> Any:
+        opened.append(shape)
+        session = open_session(artifact, threads, device, shape)
+
+        def run(ids: Any, mask: Any) -> Any:
+            called.setdefault(shape, []).append(ids.shape)
+            return session(ids, mask)
+
+        return run
+
+    monkeypatch.setattr(measure, "open_session", open_spy)
+    tokens = measure.load_tokens(tokens_file)["validation"]
+    for batch in (1, 32):
+        opened.clear(), called.clear()
+        served = {"baseline": Served(artifact, tokens, 1, multiple=multiple)}
+        samples, _ = measure._time_batches(served, batch, 15)
+        assert len(samples["baseline"]) == 15 and samples["baseline"].min() > 0
+        shapes = {shape for own in called.values() for shape in own}
+        assert all(rows == batch for rows, _ in shapes)
+        if multiple == 0:
+            assert set(opened) == {None}
+            continue
+        assert all(length % 8 == 0 and length <= 32 for _, length in shapes)
+        assert set(opened) == shapes and all(set(own) == {s} for s, own in called.items())
+
+
+def test_a_length_is_rounded_up_within_the_limit() -> None:
+    ids = [np.arange(length, dtype=np.int32) for length in (3, 9)]
+    for multiple, limit, length in ((1, 0, 9), (8, 64, 16), (8, 12, 12), (8, 4, 9), (9, 64, 9)):
+        inputs, mask = measure.pad(ids, 5, multiple, limit)
+        assert inputs.shape == mask.shape == (2, length)
+        assert mask.sum(axis=1).tolist() == [3, 9] and (inputs[mask == 0] == 5).all()
+
+
+def test_a_noisy_reference_is_repeated_then_flagged(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spreads = iter([3.0, 2.0, 2.5])
 
     def samples(calls: Any, passes: int) -> Any:
@@ -99,7 +142,7 @@ def test_a_noisy_reference_is_repeated_then_flagged(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(measure, "latency_samples", samples)
     tokens = Tokens(np.arange(8, dtype=np.int32), np.array([0, 4, 8]))
-    flat, noisy = measure._time_batches({"baseline": (lambda a, b: a, tokens, 0)}, 1, 3)  # type: ignore[dict-item, return-value]
+    flat, noisy = measure._time_batches({"baseline": Served(artifact, tokens, threads=1)}, 1, 3)
     assert noisy
     assert flat["baseline"].tolist() == [1.0, 2.0, 4.0]  # The least noisy of the three attempts.
     assert next(spreads, None) is None

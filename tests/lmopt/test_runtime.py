@@ -169,6 +169,21 @@ def test_every_family_comes_out_right(
         assert error <= TOLERANCE[bits] * (1 if len(lengths) > 30 else 3), lengths
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_for_one_shape_says_what_the_one_for_any_says(
+    family: str, build: Callable[..., Path], classifiers: dict[str, Path]
+) -> None:
+    artifact = build(family, "openvino", 32)
+    model = load_classifier(classifiers[family])
+    any_shape = open_session(artifact, threads=1)
+    for lengths in ([7], [5, LENGTH, 17], [12, 9, 3, 3]):
+        inputs = batch(model, lengths)
+        padded = pad([i[: n] for i, n in zip(inputs[0].astype(np.int32), lengths, strict=True)],
+                     model.config.pad_token_id, 8, LENGTH)  # fmt: skip
+        fixed = open_session(artifact, threads=1, shape=padded[0].shape)
+        np.testing.assert_allclose(fixed(*padded), any_shape(*inputs), atol=1e-4)
+
+
 @pytest.mark.parametrize("family", ["bert", "albert"])
 def test_bytes_are_those_of_the_bits(
     family: str, build: Callable[..., Path], classifiers: dict[str, Path]
