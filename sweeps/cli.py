@@ -1,5 +1,6 @@
 """The `lmopt` command. Heavy imports happen inside the commands: `lmopt --help` must be instant."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -41,12 +42,25 @@ def main() -> None:
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("LMOPT_DEBUG"):
             raise
-        for line in str(error).splitlines():
+        for line in _said(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(MISTAKE if isinstance(error, ValueError) else 1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _said(error: Exception) -> str:
+    """What an error says, without the system's number for it."""
+    if not isinstance(error, OSError) or not error.strerror or error.filename is None:
+        return str(error)
+    remedies = {
+        errno.EACCES: "; it takes the rights of its owner",
+        errno.EROFS: "; runs need a disk that can be written to",
+        errno.ENOSPC: "; 'lmopt disk RUN --prune' frees what no run keeps",
+        errno.EDQUOT: "; 'lmopt disk RUN --prune' frees what no run keeps",
+    }
+    return f"{error.filename}: {error.strerror.lower()}{remedies.get(error.errno or 0, '')}"
 
 
 def _print_version(wanted: bool) -> None:
@@ -154,9 +168,10 @@ def status(
 def cancel(run_dir: RunDir) -> None:
     """End all jobs of a run; `lmopt resume` goes on from there."""
     from sweeps.launch import cancel_run
-    from sweeps.run import open_run
+    from sweeps.run import open_run, shown
 
-    print(f"cancelled {cancel_run(open_run(run_dir))} jobs; go on with 'lmopt resume {run_dir}'")
+    count = cancel_run(open_run(run_dir))
+    print(f"cancelled {count} jobs; go on with 'lmopt resume {shown(run_dir)}'")
 
 
 @app.command(epilog="Example:  lmopt logs runs/bbc_minilm 7")
@@ -311,8 +326,9 @@ take_home.add_commands(app)
 
 def _after_submit(run: "Run", wait: bool) -> None:
     from sweeps.rounds import rounds
+    from sweeps.run import shown
 
-    path = os.path.relpath(run.path)
+    path = shown(os.path.relpath(run.path))
     if not wait:
         jobs = rounds(run)[-1].jobs
         print(f"submitted {len(jobs)} jobs; watch with 'lmopt status {path} --watch'")

@@ -26,7 +26,7 @@ from sweeps.rounds import (
     rounds,
     write_round,
 )
-from sweeps.run import Run
+from sweeps.run import Run, shown
 from sweeps.study import open_study
 
 CANCEL_WAIT_S = 30.0
@@ -204,7 +204,8 @@ def submitting(run: Run) -> Iterator[None]:
             if live := live_jobs(run):
                 raise ConfigError(
                     f"{run.path} has {len(live)} jobs waiting or running: watch them with "
-                    f"'lmopt status {run.path}' or end them with 'lmopt cancel {run.path}'"
+                    f"'lmopt status {shown(run.path)}' or end them with "
+                    f"'lmopt cancel {shown(run.path)}'"
                 )
             yield
     except Timeout:

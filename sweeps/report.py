@@ -19,7 +19,7 @@ from analysis.runs import front_parts, processor_note
 from analysis.selection import front_rows
 from sweeps.config import ConfigError
 from sweeps.display import front_views, methods_view
-from sweeps.run import Run, write_json
+from sweeps.run import Run, shown, write_json
 
 if TYPE_CHECKING:  # matplotlib comes with it
     from analysis.page import Page
@@ -107,7 +107,9 @@ def finished_rows(run: Run) -> pd.DataFrame:
     """
     rows = load_results(run.path)
     if not (rows["state"].eq("COMPLETE") & rows["kind"].ne("linear")).any():
-        raise ConfigError(f"{run.path} has no finished trial yet; see 'lmopt status {run.path}'")
+        raise ConfigError(
+            f"{run.path} has no finished trial yet; see 'lmopt status {shown(run.path)}'"
+        )
     return rows
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -68,6 +69,11 @@ class Run:
             yield
 
 
+def shown(path: Path | str) -> str:
+    """Return a path as it can be copied into a command."""
+    return shlex.quote(str(path))
+
+
 def create_run(
     path: Path, sweep: SweepConfig, profile: Profile, cache: Path, provenance: Mapping[str, Any]
 ) -> Run:
@@ -104,7 +110,7 @@ def create_run(
 
 def _exists(path: Path) -> ConfigError:
     if (path / "sweep.yaml").exists():
-        words = f"{path} exists: continue it with 'lmopt resume {path}', or choose"
+        words = f"{path} exists: continue it with 'lmopt resume {shown(path)}', or choose"
     else:
         words = f"{path} exists and is no run directory: choose"
     return ConfigError(f"{words} another directory with --run-dir")

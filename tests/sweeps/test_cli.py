@@ -1,8 +1,10 @@
 """The command as a user meets it: help, mistakes, exit codes, JSON."""
 
+import errno
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -13,7 +15,9 @@ import pytest
 import yaml
 
 from lmopt.config import EPOCHS
-from sweeps.run import Run
+from sweeps.cli import _said
+from sweeps.config import ConfigError
+from sweeps.run import Run, create_run
 
 COMMANDS = [
     "check", "submit", "resume", "status", "cancel", "logs", "rebuild", "doctor", "pareto",
@@ -285,3 +289,26 @@ def test_doctor_says_what_to_do_where_slurm_is_not(tmp_path: Path) -> None:
     )
     assert done.returncode == 1 and "FAIL slurm: scontrol is not on this machine" in done.stdout
     assert "-> run this on a login node" in done.stdout
+
+
+def test_a_path_in_a_remedy_can_be_copied(tmp_path: Path) -> None:
+    place = tmp_path / "my runs" / "first"
+    place.mkdir(parents=True)
+    (place / "sweep.yaml").touch()
+    nothing: Any = None  # the place is looked at first
+    with pytest.raises(ConfigError) as error:
+        create_run(place, nothing, nothing, tmp_path, {})
+    assert f"'lmopt resume {shlex.quote(str(place))}'" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EROFS, "/x/study.lock: read-only file system; runs need a disk that can be"),
+        (errno.ENOSPC, "/x/study.lock: no space left on device; 'lmopt disk RUN --prune' frees"),
+        (errno.EIO, "/x/study.lock: input/output error"),
+    ],
+)
+def test_what_the_system_refuses_is_said_in_words(number: int, said: str) -> None:
+    assert _said(OSError(number, os.strerror(number), "/x/study.lock")).startswith(said)
+    assert _said(OSError("only words")) == "only words"
