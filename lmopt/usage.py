@@ -31,7 +31,6 @@ ids = np.array([tokenizer(text, truncation=True, max_length={max_length})["input
 _OPENVINO = """model = ov.Core().compile_model(here / "{file}", "CPU"{options})
 logits = model({{"input_ids": ids, "attention_mask": np.ones_like(ids)}})[0][0]
 """
-# Compiled for its length, as it was measured: half the time of a small model.
 _FIXED = """
 @cache
 def compiled(length):  # a model for each length, which is a multiple of {multiple}: twice as fast
