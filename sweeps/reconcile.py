@@ -3,7 +3,6 @@
 The rows are the study and the scheduler is the truth about jobs; everything here is safe to repeat.
 """
 
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from sweeps.run import Run
 from sweeps.study import tell
 
 LIVE: tuple[JobState, ...] = ("PENDING", "HELD", "RUNNING")
-UNCLAIMED_GRACE_S = 60
 MAX_ATTEMPTS = 100
 CANCELLED = "cancelled"
 # How a job's end counts against the limits of the profile's `retries`.
@@ -80,7 +78,9 @@ def orphans(run: Run, study: optuna.Study, me: Job | None) -> list[Orphan]:
             cause = lost_cause(run, claim.number, claim.attempt)
             cause = cause or _cause_of_death(claim, me, states)
         else:
-            cause = _cause_without_claim(trial, 0 if me is None else UNCLAIMED_GRACE_S)
+            # Its worker died between asking and claiming. One that lives does both under the run's
+            # lock, so whoever takes such a trial over, under it too, finds the claim.
+            cause = "lost"
             claim = _nobody(trial, -1 if claim is None else claim.attempt)
         if cause is not None:
             found.append(Orphan(claim, cause))
@@ -114,13 +114,6 @@ def _cause_of_requeue(me: Job) -> str:
     """Return what only the accounting tells apart: a preemption, or the end of a node."""
     state = earlier_state(me.job_id)
     return "node_fail" if state == "NODE_FAIL" else "preempted"
-
-
-def _cause_without_claim(trial: FrozenTrial, grace_s: float) -> str | None:
-    """Return "lost" for a trial whose worker died between asking and claiming."""
-    assert trial.datetime_start is not None, "a running trial has started"
-    age_s = time.time() - trial.datetime_start.timestamp()
-    return "lost" if age_s >= grace_s else None
 
 
 def _nobody(trial: FrozenTrial, attempt: int) -> Claim:

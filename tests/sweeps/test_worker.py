@@ -21,9 +21,9 @@ from optuna.trial import TrialState
 from analysis.results import final_attempts, read_rows
 from lmopt.config import Recipe
 from slurm.jobs import Job
-from sweeps import claims, reconcile, worker
+from sweeps import claims, worker
 from sweeps.run import Run, open_run
-from sweeps.study import open_study
+from sweeps.study import locked_study, open_study, start_waiting
 from tests.sweeps.small_run import fake_outcome, fake_prepared, make_job
 
 FORK = multiprocessing.get_context("fork")
@@ -303,11 +303,9 @@ def test_a_journal_that_cannot_be_read_is_put_aside(run: Run, damage: bytes) -> 
 
 
 def test_a_torn_claim_does_not_stop_the_sweep(run: Run) -> None:
-    study = open_study(run)
     claim = worker.next_attempt(run, make_job(run), run.profile.job("worker"), worker=0)
     assert claim is not None
     next(iter(run.claims.iterdir())).write_text('{"number": 0, "att')
-    _age_running_trials(study)
     work_together(run, 2)
     check_whole(run, 12)
 
@@ -364,10 +362,13 @@ def test_a_journal_removed_under_a_worker_is_made_again(run: Run) -> None:
     check_whole(run, 12)
 
 
-def _age_running_trials(study: Any) -> None:
-    """Let the grace period of a trial without a readable claim be over."""
-
-    reconcile.UNCLAIMED_GRACE_S = 0
+def test_a_trial_whose_worker_died_before_its_claim_is_taken_at_once(run: Run) -> None:
+    """Killed between asking and claiming: whoever resumes must not have to wait for it."""
+    with locked_study(run) as study:
+        assert start_waiting(study) is not None
+    assert not list(run.claims.iterdir())
+    work_together(run, 2)
+    check_whole(run, 12)
 
 
 def test_a_full_disk_leaves_no_half_row_and_the_trial_is_run_again(run: Run) -> None:
