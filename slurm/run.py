@@ -116,9 +116,31 @@ class RecordedCall:
                 terminated(signum, frame)
 
         self._requeued = False
+        _wake_main_thread()
         signal.signal(signal.SIGTERM, terminated)
         if callable(warn):
             signal.signal(signal.SIGUSR2, warned)
+
+
+def _wake_main_thread() -> None:
+    """Let every signal interrupt the main thread, whichever thread the kernel gives it to.
+
+    Handlers run in the main thread, and it sleeps or waits on where another one took the signal:
+    the job would end by SIGKILL without a word. SIGURG, which nobody uses, interrupts it.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.signal(signal.SIGURG, lambda signum, frame: None)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
+
+    def wake() -> None:
+        while taken := os.read(reader, 1):
+            if taken[0] != signal.SIGURG:
+                signal.pthread_kill(main_thread, signal.SIGURG)
+
+    threading.Thread(target=wake, daemon=True).start()
 
 
 def _start(environment: Any, folder: Path) -> Job:
