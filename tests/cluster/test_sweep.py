@@ -149,7 +149,7 @@ def test_doctor_tells_what_slurm_says(cluster: Cluster, workspace: Workspace) ->
     said = workspace.lmopt("doctor --on doctor_profile.yaml", code=None)
     assert "ok   slurm: answers; with accounting; arrays up to 6 tasks" in said
     assert "ok   worker job: Slurm would take it" in said
-    assert re.search(r"ok   worker node: n\d: \d cores of ", said), said
+    assert re.search(r"ok   worker node: n\d+: \d+ cores of ", said), said
     assert "ok   worker node, locks: reach across nodes" in said
     workspace.write("doctor", {}, {"partition": "nowhere"})
     said = workspace.lmopt("doctor --on doctor_profile.yaml", code=1)
