@@ -55,6 +55,11 @@ _LABELS = {
 }
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: "1 trial", "1,200 trials"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 @dataclass(frozen=True)
 class Display:
     """`factor` times the column's value is in `unit`; ratios, bytes and times read best in logs.

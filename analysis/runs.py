@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.display import counted
 from analysis.results import load_results
 from analysis.selection import candidates, is_timed, processors, timed_on
 
@@ -73,10 +74,12 @@ def processor_note(runs: Runs, objectives: Mapping[str, str]) -> str | None:
         return None
     said = []
     if len(counts) > 1:
-        named = ", ".join(f"{name} ({count} models)" for name, count in counts.most_common())
+        named = ", ".join(
+            f"{name} ({counted(count, 'model')})" for name, count in counts.most_common()
+        )
         said.append(f"Timed on {len(counts)} processor types: {named}; each has its own front.")
     for name, count in aside.most_common():
-        said.append(f"{count} models were timed on {name} only, in passing, and are on no front.")
+        said.append(f"{counted(count, 'model')} timed on {name} only, in passing: on no front.")
     return " ".join([*said, "Speed-ups do not compare between processor types."])
 
 

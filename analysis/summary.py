@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.display import format_value
+from analysis.display import counted, format_value
 from analysis.recipes import describe, method_settings, recipe_of, records
 from analysis.report import with_share
 from analysis.results import final_attempts
@@ -69,8 +69,8 @@ def _facts(row: Mapping[str, Any]) -> dict[str, str]:
         "Size": f"{format_value('size_bytes', row['size_bytes'])} MB"
         + _if(row.get("size_share"), lambda share: f", {1 / share:.1f}× smaller than the teacher"),
         "Test accuracy": f"{format_value('accuracy_test', row.get('accuracy_test'))}"
-        + _if(row.get("examples_test"), lambda n: f" on {n:,.0f} examples")
-        + _if(row.get("groups_test"), lambda n: f" of {n:,.0f} documents"),
+        + _if(row.get("examples_test"), lambda n: f" on {counted(int(n), 'example')}")
+        + _if(row.get("groups_test"), lambda n: f" of {counted(int(n), 'document')}"),
         "Lost against the teacher": _interval(row),
     }
     for batch, name in (("b1", "batch 1"), ("b32", "batch 32")):
@@ -169,7 +169,11 @@ def _against_linear(row: Mapping[str, Any], rows: pd.DataFrame, quality: str) ->
 def _cautions_of_run(rows: pd.DataFrame) -> list[str]:
     final = final_attempts(rows[rows["kind"].ne("linear")])
     bad = int(final["state"].isin(["FAIL", "LOST"]).sum())
-    found = [f"{bad} of {len(final)} trials have no result; see the causes below."] if bad else []
+    found = (
+        [f"{bad} of {counted(len(final), 'trial')} without a result; see the causes below."]
+        if bad
+        else []
+    )
     if len(processors(rows)) > 1:
         found.append("Models were measured on several processor types.")
     return found

@@ -175,7 +175,7 @@ def _problem(problem: Any) -> str:
         model = {"retries": Retries}.get(sections[0], JobResources) if sections else Profile
         nearest = difflib.get_close_matches(str(key), model.model_fields, n=1, cutoff=0.0)
         return f"unknown key {where}: did you mean {nearest[0]}?"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if problem["type"] == "missing":
         return f"{where} is missing"
     return f"{where}: {message}, got {problem['input']!r}" if where else message

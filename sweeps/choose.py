@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.display import display_of, format_value
+from analysis.display import counted, display_of, format_value
 from analysis.results import final_attempts
 from analysis.selection import (
     KNEE_RULE,
@@ -177,7 +177,9 @@ def _choose_under(
     )
     goal = display_of(order[0]).label
     which = {"minimize": "smallest", "maximize": "highest"}[objectives[order[0]]]
-    return Choice(_record(meets.head(1)), f"{which} {goal} of {len(meets)} trials with {wish}")
+    return Choice(
+        _record(meets.head(1)), f"{which} {goal} of {counted(len(meets), 'trial')} with {wish}"
+    )
 
 
 def _order(objectives: Mapping[str, str], conditions: Sequence[Condition]) -> list[str]:

@@ -42,10 +42,13 @@ def take(run: Run, claim: Claim) -> bool:
 
 def newest(run: Run, number: int) -> Claim | None:
     """Return the newest claim of a trial; None if nobody took it yet."""
-    attempt = 0
-    while _path(run, number, attempt).exists():
-        attempt += 1
-    return _read(_path(run, number, attempt - 1)) if attempt else None
+    attempts = _attempts(run, number)
+    return _read(_path(run, number, attempts - 1)) if attempts else None
+
+
+def of_trial(run: Run, number: int) -> list[Claim]:
+    """Return the claims of a trial, those of lost attempts first; none if nobody took it yet."""
+    return [_read(_path(run, number, attempt)) for attempt in range(_attempts(run, number))]
 
 
 def numbers(run: Run) -> set[int]:
@@ -57,6 +60,13 @@ def numbers(run: Run) -> set[int]:
 def owns(run: Run, claim: Claim) -> bool:
     """Whether no newer attempt of the same trial was claimed since."""
     return not _path(run, claim.number, claim.attempt + 1).exists()
+
+
+def _attempts(run: Run, number: int) -> int:
+    attempt = 0
+    while _path(run, number, attempt).exists():
+        attempt += 1
+    return attempt
 
 
 def _path(run: Run, number: int, attempt: int) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeps import take_home
+from sweeps.plain import protect_streams
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +38,7 @@ MISTAKE = 2
 
 def main() -> None:
     """Run the command; a mistake of the user is one line and exit code 2, never a traceback."""
+    protect_streams()
     try:
         app()
     except (ValueError, OSError, RuntimeError) as error:
@@ -103,6 +105,7 @@ def submit(
     ] = None,
     trials: Trials = None,
     dry_run: Annotated[bool, typer.Option(help="Print the job scripts; submit nothing.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Start a sweep: prepare, workers, finalize. Returns at once unless --wait."""
     from sweeps.check import check_inputs
@@ -112,6 +115,8 @@ def submit(
     from sweeps.provenance import collect
     from sweeps.run import create_run
 
+    if dry_run and as_json:
+        raise ValueError("--dry-run prints scripts, not JSON: leave out one of the two")
     definition = load_sweep(sweep)
     profile = _load_profile(on)
     if trials is not None:
@@ -123,20 +128,24 @@ def submit(
         return
     run = create_run(path, definition, profile, cache or path.parent / "cache", collect())
     launch_new(run)
-    _after_submit(run, wait)
+    _after_submit(run, wait, as_json)
 
 
 @app.command(epilog="Example:  lmopt resume runs/bbc_minilm --trials 60 --wait")
-def resume(run_dir: RunDir, trials: Trials = None, wait: Wait = False) -> None:
+def resume(
+    run_dir: RunDir, trials: Trials = None, wait: Wait = False, as_json: AsJson = False
+) -> None:
     """Go on after an interruption, or with a larger budget: finished trials stay as they are."""
     from sweeps.resume import resume_run
     from sweeps.run import open_run
 
     run, submitted = resume_run(open_run(run_dir), trials)
-    if not submitted:
+    if submitted:
+        _after_submit(run, wait, as_json)
+    elif as_json:
+        _print_json(_submission(run, {}))
+    else:
         print(f"nothing to do: {run.trials} trials are done; raise the budget with --trials")
-        return
-    _after_submit(run, wait)
 
 
 @app.command(epilog="Example:  lmopt status runs/bbc_minilm --watch")
@@ -165,27 +174,41 @@ def status(
 
 
 @app.command(epilog="Example:  lmopt cancel runs/bbc_minilm")
-def cancel(run_dir: RunDir) -> None:
+def cancel(run_dir: RunDir, as_json: AsJson = False) -> None:
     """End all jobs of a run; `lmopt resume` goes on from there."""
+    from analysis.display import counted
     from sweeps.launch import cancel_run
     from sweeps.run import open_run, shown
 
-    count = cancel_run(open_run(run_dir))
-    print(f"cancelled {count} jobs; go on with 'lmopt resume {shown(run_dir)}'")
+    run = open_run(run_dir)
+    count = cancel_run(run)
+    if as_json:
+        _print_json({"run_dir": str(run.path), "cancelled_jobs": count})
+    else:
+        print(f"cancelled {counted(count, 'job')}; go on with 'lmopt resume {shown(run_dir)}'")
 
 
 @app.command(epilog="Example:  lmopt logs runs/bbc_minilm 7")
 def logs(
     run_dir: RunDir,
-    trial: Annotated[int | None, typer.Argument(help="Only the job of this trial.")] = None,
+    trial: Annotated[
+        int | None, typer.Argument(help="Only the jobs that ran this trial, lost ones too.")
+    ] = None,
     lines: Annotated[int, typer.Option(min=1, help="Last lines of each log.")] = 40,
+    as_json: AsJson = False,
 ) -> None:
     """Print the end of the jobs' logs."""
+    from dataclasses import asdict
+
     from sweeps.logs import tail_logs
     from sweeps.run import open_run
 
-    for text in tail_logs(open_run(run_dir), trial, lines):
-        print(text)
+    found = tail_logs(open_run(run_dir), trial, lines)
+    if as_json:
+        _print_json([asdict(log) for log in found])
+        return
+    for log in found:
+        print(log)
 
 
 @app.command(epilog="Example:  lmopt rebuild runs/bbc_minilm")
@@ -324,18 +347,30 @@ def schema() -> None:
 take_home.add_commands(app)
 
 
-def _after_submit(run: "Run", wait: bool) -> None:
+def _after_submit(run: "Run", wait: bool, as_json: bool) -> None:
+    """Say what was submitted, or follow it; as JSON, what people read goes to standard error."""
     from sweeps.rounds import rounds
     from sweeps.run import shown
 
     path = shown(os.path.relpath(run.path))
-    if not wait:
-        jobs = rounds(run)[-1].jobs
-        print(f"submitted {len(jobs)} jobs; watch with 'lmopt status {path} --watch'")
-        return
-    from sweeps.follow import follow_to_end
+    last = rounds(run)[-1]
+    if wait:
+        from sweeps.follow import follow_to_end
+        from sweeps.status import read_status
 
-    raise typer.Exit(follow_to_end(run, _console()))
+        code = follow_to_end(run, _console(stderr=as_json))
+        if as_json:
+            _print_json(read_status(run, with_sacct=True).to_json())
+        raise typer.Exit(code)
+    if as_json:
+        kinds = ("prepare", "workers", "finalize", "guards")
+        _print_json(_submission(run, {kind: getattr(last, kind) for kind in kinds}))
+    else:
+        print(f"submitted {len(last.jobs)} jobs; watch with 'lmopt status {path} --watch'")
+
+
+def _submission(run: "Run", jobs: dict[str, list[str]]) -> dict[str, Any]:
+    return {"run_dir": str(run.path), "trials": run.trials, "jobs": jobs}
 
 
 def _load_profile(name: str) -> Any:
@@ -344,10 +379,10 @@ def _load_profile(name: str) -> Any:
     return load_profile(name)
 
 
-def _console() -> "Console":
+def _console(*, stderr: bool = False) -> "Console":
     from sweeps.display import console
 
-    return console()
+    return console(stderr=stderr)
 
 
 def _print_json(value: Any) -> None:

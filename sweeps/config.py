@@ -309,6 +309,16 @@ def parse_sweep(data: Mapping[str, Any], *, source: str) -> SweepConfig:
         raise ConfigError("\n".join(lines)) from None
 
 
+# What pydantic says of its own types, said of the file.
+_WORDING = {
+    "dict_type": "must hold keys and values",
+    "model_type": "must hold keys and values",
+    "too_short": "must have {min_length} or more, got {actual_length}",
+    "union_tag_not_found": "type is missing: float, int or categorical",
+    "union_tag_invalid": "type must be {expected_tags}, got '{tag}'",
+}
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Turn a validation error into one line per mistake, with the nearest valid name."""
     lines = []
@@ -322,8 +332,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
         elif item["type"] == "missing":
             lines.append(f"{where} is missing: add it")
         else:
-            message = item["msg"].removeprefix("Value error, ")
-            message = message.replace("Input should be", "must be")
+            message = _WORDING.get(item["type"], item["msg"]).format(**item.get("ctx", {}))
+            message = message.removeprefix("Value error, ").replace("Input should be", "must be")
             value = item["input"]
             shown = "" if isinstance(value, dict | list | BaseModel) else f", got {value!r}"
             shown = "" if "got " in message else shown

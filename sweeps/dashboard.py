@@ -62,7 +62,10 @@ class Dashboard:
             if what == "row":
                 text = row_text(self.run, number)
             else:
-                text = "\n".join(tail_logs(self.run, number, LOG_LINES)) or "the log is empty"
+                text = (
+                    "\n".join(map(str, tail_logs(self.run, number, LOG_LINES)))
+                    or "the log is empty"
+                )
         except ConfigError as error:
             return _answer(start_response, HTTPStatus.NOT_FOUND, f"{error}\n")
         return _answer(start_response, HTTPStatus.OK, f"{text}\n")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.display import counted
 from analysis.results import final_attempts
 from analysis.schema import BATCHES
 from analysis.selection import candidates, timed_processor
@@ -196,7 +197,9 @@ def _data_text(run: Run, prepared: Prepared) -> str:
     said = [f"{shown_place(task.dataset)}; labels: {', '.join(prepared.label_names)}"]
     for name, split in splits.items():
         groups = len(set(split.groups.tolist()))
-        said.append(f"{name}: {len(split.labels)} examples of {groups} documents")
+        said.append(
+            f"{name}: {counted(len(split.labels), 'example')} of {counted(groups, 'document')}"
+        )
     if task.chunk_min_words is not None:
         said.append(f"sentences of a document packed to at least {task.chunk_min_words} words")
     said.append(f"texts are truncated to {task.max_length} tokens; split by document")
@@ -214,7 +217,7 @@ def _limits_text(run: Run, rows: pd.DataFrame, row: Row) -> str:
     said = [
         f"made for these labels, this kind of text and up to {run.sweep.task.max_length} tokens; "
         "nothing was measured outside of that",
-        f"one of {tried} models that were tried, on one split; {seed}; a difference within two "
+        f"one of {counted(tried, 'model')} tried, on one split; {seed}; a difference within two "
         "standard errors is no difference",
         "speed was measured on one processor type only; another one has another ratio",
         "no test of fairness, robustness or calibration was made",

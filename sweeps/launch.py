@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from filelock import FileLock, Timeout
 
+from analysis.display import counted
 from slurm.jobs import cancel
 from slurm.local import machine_cores
 from slurm.profile import JobResources, Profile
@@ -203,8 +204,8 @@ def submitting(run: Run) -> Iterator[None]:
         with FileLock(run.path / "launch.lock", timeout=0):
             if live := live_jobs(run):
                 raise ConfigError(
-                    f"{run.path} has {len(live)} jobs waiting or running: watch them with "
-                    f"'lmopt status {shown(run.path)}' or end them with "
+                    f"{run.path} has {counted(len(live), 'job')} waiting or running: watch with "
+                    f"'lmopt status {shown(run.path)}' or end it with "
                     f"'lmopt cancel {shown(run.path)}'"
                 )
             yield

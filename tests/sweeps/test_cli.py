@@ -26,11 +26,14 @@ COMMANDS = [
 ENVIRONMENT = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
 
 
-def lmopt(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def lmopt(
+    *arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
     command = [sys.executable, "-P", "-m", "sweeps.cli", *map(str, arguments)]
+    environment = ENVIRONMENT | (env or {})
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env=ENVIRONMENT, cwd=cwd
+        command, capture_output=True, text=True, timeout=300, env=environment, cwd=cwd
     )
 
 
@@ -172,6 +175,16 @@ def test_status_of_a_fresh_run(run: Run) -> None:
     assert "0/12 trials" in done.stdout and "12 waiting" in done.stdout, done.stderr
     assert "\x1b" not in done.stdout
     assert json.loads(lmopt("status", run.path, "--json").stdout)["budget"] == 12
+
+
+def test_a_terminal_without_unicode_gets_other_marks(run: Run) -> None:
+    done = lmopt("status", run.path, env={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert "\n" + "." * 60 + "\n" in done.stdout
+
+
+def test_json_is_not_of_a_dry_run(sweep_file: Path) -> None:
+    assert "leave out one" in refused(lmopt("submit", sweep_file, "--dry-run", "--json"))
 
 
 def test_dry_run_prints_the_scripts_and_leaves_nothing(sweep_file: Path, tmp_path: Path) -> None:

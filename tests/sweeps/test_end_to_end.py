@@ -203,8 +203,13 @@ def test_the_notebook_runs_on_the_real_rows(
 
 def start(workspace: Path, name: str) -> Path:
     """Submit the sweep under another name; the stages are there already."""
-    lmopt(f"submit my_sweep.yaml --run-dir runs/{name}", workspace)
-    return workspace / "runs" / name
+    said = json.loads(lmopt(f"submit my_sweep.yaml --run-dir runs/{name} --json", workspace))
+    run_dir = workspace / "runs" / name
+    assert (said["run_dir"], said["trials"]) == (str(run_dir), 6)
+    assert {kind: len(jobs) for kind, jobs in said["jobs"].items()} == {
+        "prepare": 1, "workers": 2, "finalize": 1, "guards": 1,
+    }  # fmt: skip
+    return run_dir
 
 
 def wait_for(condition: Callable[[], Any], timeout_s: float = 300) -> Any:
@@ -256,6 +261,11 @@ def test_a_worker_killed_in_a_trial_is_healed_without_anybody(
     attempts = check_complete(run_dir)
     lost = attempts[attempts["state"] == "LOST"]
     assert list(lost["trial"]) == [job["trial"]] and lost["accuracy_test"].isna().all()
+    logs = json.loads(lmopt(f"logs runs/killed {job['trial']} --json", workspace))
+    assert {log["job"]: log["attempts"] for log in logs}[job["job_id"]] == [0]
+    assert {attempt for log in logs for attempt in log["attempts"]} == {0, 1}
+    said = lmopt(f"logs runs/killed {job['trial']}", workspace)
+    assert f"{job['job_id']}_0_log.err (attempt 0) <==" in said and "(attempt 1) <==" in said
 
 
 def test_everything_killed_and_resumed(outputs: dict[str, str], workspace: Path) -> None:
@@ -267,9 +277,13 @@ def test_everything_killed_and_resumed(outputs: dict[str, str], workspace: Path)
             os.kill(record["pid"], signal.SIGKILL)
     time.sleep(0.5)
     (run_dir / "study.journal").unlink()
-    text = lmopt("resume runs/wiped --wait", workspace)
-    assert "6/6 trials" in text
+    found = json.loads(lmopt("resume runs/wiped --wait --json", workspace))
+    assert found["finished"] and found["trials"]["COMPLETE"] == 6
     check_complete(run_dir)
+    again = json.loads(lmopt("resume runs/wiped --json", workspace))
+    assert again == {"run_dir": str(run_dir), "trials": 6, "jobs": {}}
+    ended = json.loads(lmopt("cancel runs/wiped --json", workspace))
+    assert ended == {"run_dir": str(run_dir), "cancelled_jobs": 0}
 
 
 def test_ctrl_c_ends_a_local_run_and_resume_goes_on(
