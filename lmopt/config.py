@@ -191,20 +191,22 @@ class RuntimeConfig(Config):
     rounds_b1: int = Field(45, ge=3, description="Timed calls of each artifact at batch 1.")
     rounds_b32: int = Field(6, ge=3, description="Timed calls of each artifact at batch 32.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _any_length_elsewhere(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("name", "openvino") != "openvino":
+            return {"pad_to_multiple_of": 0} | values
+        return values
+
     @model_validator(mode="after")
     def _runs_there(self) -> Self:
         if self.device == "cuda" and self.name != "torch":
             raise ValueError(f"device cuda needs name torch, got {self.name}: take 'auto' or torch")
-        if self.name != "openvino" and "pad_to_multiple_of" in self.model_fields_set:
+        if self.name != "openvino" and self.pad_to_multiple_of > 0:
             raise ValueError(
                 f"pad_to_multiple_of is of name openvino, got {self.name}: leave it out"
             )
         return self
-
-    @property
-    def padding(self) -> int:
-        """The multiple to which timed texts are padded; 0: the model takes any length."""
-        return self.pad_to_multiple_of if self.name == "openvino" else 0
 
 
 class Recipe(Config):

@@ -250,14 +250,19 @@ def load_tokens(path: Path) -> dict[str, Tokens]:
 
 
 def pad(
-    sequences: Sequence[npt.NDArray[np.int32]], pad_id: int, multiple: int = 1, limit: int = 0
+    sequences: Sequence[npt.NDArray[np.int32]],
+    pad_id: int,
+    pad_to_multiple_of: int = 0,
+    limit: int = 0,
 ) -> tuple[Ints, Ints]:
     """Token ids and attention mask, both (batch, length of the longest).
 
-    The length is rounded up to a multiple of `multiple`, over the longest at most to `limit`.
+    The length is rounded up to a multiple of `pad_to_multiple_of` (0: not at all), over the
+    longest at most to `limit`.
     """
     longest = max(len(ids) for ids in sequences)
-    length = max(longest, min(limit, -(-longest // multiple) * multiple))
+    step = pad_to_multiple_of or 1
+    length = max(longest, min(limit, -(-longest // step) * step))
     input_ids = np.full((len(sequences), length), pad_id, np.int64)
     mask = np.zeros_like(input_ids)
     for row, ids in enumerate(sequences):

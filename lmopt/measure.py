@@ -181,25 +181,25 @@ def noise(samples: npt.NDArray[np.float64]) -> float:
 class Served:
     """An artifact as it is timed: the task's tokens by its own tokenizer, padded as it is served.
 
-    `multiple` 0: one model takes texts of any length.
+    `pad_to_multiple_of` 0: one model takes texts of any length.
     """
 
     artifact: Path
     tokens: Tokens
     threads: int
     device: str = "auto"
-    multiple: int = 0
+    pad_to_multiple_of: int = 0
 
     def batches(self, chosen: Sequence[Ints]) -> list[tuple[Ints, Ints]]:
         """The chosen texts as inputs."""
         manifest = read_manifest(self.artifact)
-        padding = (self.multiple or 1, manifest.max_length)
-        return [pad([self.tokens[i] for i in c], manifest.pad_id, *padding) for c in chosen]
+        padding = manifest.pad_id, self.pad_to_multiple_of, manifest.max_length
+        return [pad([self.tokens[i] for i in c], *padding) for c in chosen]
 
     def open(self, shape: Shape) -> Session:
         """A model for inputs of this shape."""
         return open_session(
-            self.artifact, self.threads, self.device, shape if self.multiple else None
+            self.artifact, self.threads, self.device, shape if self.pad_to_multiple_of else None
         )
 
 
@@ -216,7 +216,9 @@ def _time_batches(
     ]
     batches = {name: one.batches(chosen) for name, one in served.items()}
     # Models for one shape are opened for its inputs alone: all of them together may be too much.
-    shapes = [inputs[0].shape if first.multiple else None for inputs in batches[reference]]
+    shapes = [
+        inputs[0].shape if first.pad_to_multiple_of else None for inputs in batches[reference]
+    ]
     groups = [
         [i for i, own in enumerate(shapes) if own == shape] for shape in dict.fromkeys(shapes)
     ]
@@ -246,7 +248,7 @@ def _calls(
         opened: dict[Shape | None, Session] = {}
         calls[name] = []
         for ids, mask in (batches[name][i] for i in group):
-            shape = ids.shape if one.multiple else None
+            shape = ids.shape if one.pad_to_multiple_of else None
             if shape not in opened:
                 opened[shape] = one.open(ids.shape)
             calls[name].append(_call(opened[shape], ids, mask))

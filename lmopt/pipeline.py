@@ -106,8 +106,8 @@ class Outcome:
     `logits` (n, classes) are of the splits "validation" and "test"; `sparsity` is the share of
     zeros among all parameters before quantization, `macs` the multiply-accumulates for the longest
     text; `latency` holds raw samples in milliseconds of "baseline", "baseline16" and "trial";
-    `noisy`: the baseline's own timings scattered; `padding`: texts were timed padded to a multiple
-    of it, 0: models took any length.
+    `noisy`: the baseline's own timings scattered; `pad_to_multiple_of`: to
+    multiples of how many tokens timed texts were padded, 0: models took any length.
     """
 
     artifact: Path
@@ -125,7 +125,7 @@ class Outcome:
     processor: str
     runtime: str
     threads: int
-    padding: int
+    pad_to_multiple_of: int
     versions: dict[str, str]
 
 
@@ -237,7 +237,7 @@ def run_recipe(
         processor=processor_of(prepared.runtime.name, prepared.runtime.device),
         runtime=manifest.runtime,
         threads=prepared.runtime.threads,
-        padding=prepared.runtime.padding,
+        pad_to_multiple_of=prepared.runtime.pad_to_multiple_of,
         versions=library_versions(),
     )
 
@@ -335,7 +335,7 @@ def time_artifacts(
         threads=prepared.runtime.threads,
         rounds_b1=prepared.runtime.rounds_b1,
         rounds_b32=prepared.runtime.rounds_b32,
-        pad_to_multiple_of=prepared.runtime.padding,
+        pad_to_multiple_of=prepared.runtime.pad_to_multiple_of,
         device=prepared.runtime.device,
         progress=progress,
     )

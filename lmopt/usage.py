@@ -33,7 +33,7 @@ logits = model({{"input_ids": ids, "attention_mask": np.ones_like(ids)}})[0][0]
 """
 _FIXED = """
 @cache
-def compiled(length):  # a model for each length, which is a multiple of {multiple}: twice as fast
+def compiled(length):  # a model for each length, a multiple of {multiple}: faster than one for any
     model = ov.Core().read_model(here / "{file}")
     model.reshape({{"input_ids": [1, length], "attention_mask": [1, length]}})
     return ov.compile_model(model, "CPU"{options})
@@ -68,11 +68,11 @@ def usage_text(
     precision: str | None,
     *,
     pad_id: int = 0,
-    multiple: int = 0,
+    pad_to_multiple_of: int = 0,
 ) -> str:
     """The text of `usage.py` for a folder with these model files.
 
-    With `multiple`, OpenVINO's model is compiled for texts padded to such a length.
+    With `pad_to_multiple_of`, OpenVINO's model is compiled for texts padded to such a length.
 
     Raises ValueError for files that nothing but lmopt runs.
     """
@@ -89,8 +89,8 @@ def usage_text(
         options = f', {{"INFERENCE_PRECISION_HINT": "{precision}"}}' if precision else ""
         load, name = "import openvino as ov", "openvino"
         values = {"file": kinds[".xml"], "options": options, "max_length": max_length}
-        body = (_FIXED if multiple else _OPENVINO).format(
-            **values, pad_id=pad_id, multiple=multiple
+        body = (_FIXED if pad_to_multiple_of else _OPENVINO).format(
+            **values, pad_id=pad_id, multiple=pad_to_multiple_of
         )
     elif ".onnx" in kinds:
         load, name = "import onnxruntime as ort", "onnxruntime"
@@ -102,7 +102,7 @@ def usage_text(
     package = "tokenizers" if fast else "transformers"
     kind = "Tokenizer" if fast else "AutoTokenizer"
     imports = f"import numpy as np\n{load}\nfrom {package} import {kind}"
-    standard = "from functools import cache\n" if multiple and name == "openvino" else ""
+    standard = "from functools import cache\n" if pad_to_multiple_of and name == "openvino" else ""
     packages = f"{name} {package} numpy"
     head = _HEAD.format(packages=packages, imports=imports, standard=standard)
     return head + (_FAST if fast else _SLOW).format(max_length=max_length) + body + _TAIL

@@ -152,7 +152,7 @@ def _write(
         manifest.max_length,
         precision,
         pad_id=manifest.pad_id,
-        multiple=row.get("pad_to_multiple_of") or 0,
+        pad_to_multiple_of=row.get("pad_to_multiple_of") or 0,
     )
     (folder / USAGE).write_text(text, encoding="utf-8")
     return Written(folder, form or native, manifest, model)

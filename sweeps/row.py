@@ -78,7 +78,7 @@ def measured(prepared: "Prepared", outcome: "Outcome") -> Row:
         "artifact_path": str(outcome.artifact),
         "runtime": outcome.runtime,
         "threads": outcome.threads,
-        "pad_to_multiple_of": outcome.padding,
+        "pad_to_multiple_of": outcome.pad_to_multiple_of,
         "processor": outcome.processor,
         "versions": json.dumps(outcome.versions, sort_keys=True),
     }

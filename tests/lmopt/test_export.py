@@ -185,7 +185,7 @@ def exported(form: str, classifier: Path, folder: Path) -> Path:
     precision = measured.precision if form.startswith("openvino") else None
     place = folder.parent if form.endswith("slow") else folder  # There is no tokenizer.json.
     multiple = 8 if form == "openvino" else 0
-    text = usage_text(place, model_files(folder), LENGTH, precision, multiple=multiple)
+    text = usage_text(place, model_files(folder), LENGTH, precision, pad_to_multiple_of=multiple)
     (folder / USAGE).write_text(text, encoding="utf-8")
     return folder
 

@@ -111,7 +111,7 @@ def test_a_model_is_timed_at_the_shapes_it_is_served_with(
     tokens = measure.load_tokens(tokens_file)["validation"]
     for batch in (1, 32):
         opened.clear(), called.clear()
-        served = {"baseline": Served(artifact, tokens, 1, multiple=multiple)}
+        served = {"baseline": Served(artifact, tokens, 1, pad_to_multiple_of=multiple)}
         samples, _ = measure._time_batches(served, batch, 15)
         assert len(samples["baseline"]) == 15 and samples["baseline"].min() > 0
         shapes = {shape for own in called.values() for shape in own}

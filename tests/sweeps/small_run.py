@@ -124,7 +124,7 @@ def fake_outcome(recipe: Recipe, folder: Path) -> Outcome:
         processor="test",
         runtime="openvino",
         threads=1,
-        padding=8,
+        pad_to_multiple_of=8,
         versions={"torch": "0"},
     )
 
