@@ -11,6 +11,7 @@ from analysis.display import counted, format_value
 from analysis.recipes import describe, method_settings, recipe_of, records
 from analysis.report import with_share
 from analysis.results import final_attempts
+from analysis.schema import BATCHES
 from analysis.seeds import seedless
 from analysis.selection import (
     best_combination,
@@ -23,6 +24,7 @@ from analysis.selection import (
 )
 
 _Z95 = 1.96
+WIDE = 1.5  # A speed is rough where its interval ends so many times as high as it begins.
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def _cautions(
         )
     else:
         found.append(f"Its recipe was trained with {seeds} seeds.")
-    if row.get("timing_noisy") is True:
+    if row.get("timing_noisy") is True or _wide(row):
         found.append("Its timing was noisy to the end: take the speed as rough.")
     if row.get("timed_alone") is not True:
         found.append("It was not timed alone yet: other trials ran on the machine.")
@@ -145,6 +147,14 @@ def _spread(row: Mapping[str, Any]) -> float:
     """The standard error between what is lost on test and on validation; unknown ones are zero."""
     errors = [row.get(f"accuracy_drop_{split}_se") for split in ("test", "validation")]
     return math.hypot(*(0.0 if pd.isna(error) else float(error) for error in errors))
+
+
+def _wide(row: Mapping[str, Any]) -> bool:
+    """Whether the interval of a speed-up ends WIDE times as high as it begins, or higher."""
+    ends: list[list[Any]] = [
+        [row.get(f"speedup_{b}_{end}") for end in ("low", "high")] for b in BATCHES
+    ]
+    return any(high >= WIDE * low for low, high in ends if not (pd.isna(low) or pd.isna(high)))
 
 
 def _seeds(row: Mapping[str, Any], rows: pd.DataFrame) -> int:

@@ -183,7 +183,7 @@ def cancel(run_dir: RunDir, as_json: AsJson = False) -> None:
     run = open_run(run_dir)
     count = cancel_run(run)
     if as_json:
-        _print_json({"run_dir": str(run.path), "cancelled_jobs": count})
+        _print_json({"run": str(run.path), "cancelled_jobs": count})
     else:
         print(f"cancelled {counted(count, 'job')}; go on with 'lmopt resume {shown(run_dir)}'")
 
@@ -370,7 +370,7 @@ def _after_submit(run: "Run", wait: bool, as_json: bool) -> None:
 
 
 def _submission(run: "Run", jobs: dict[str, list[str]]) -> dict[str, Any]:
-    return {"run_dir": str(run.path), "trials": run.trials, "jobs": jobs}
+    return {"run": str(run.path), "trials": run.trials, "jobs": jobs}
 
 
 def _load_profile(name: str) -> Any:

@@ -149,6 +149,17 @@ def test_a_loss_that_only_one_split_shows_is_said(
     assert (said in found[0]) if said else not found
 
 
+@pytest.mark.parametrize(("low", "high", "rough"), [(8.0, 9.0, False), (6.0, 9.1, True)])
+def test_a_wide_interval_of_the_speed_is_said(
+    low: float, high: float, rough: bool, make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(60).assign(
+        speedup_b1_low=low, speedup_b1_high=high, speedup_b32_low=1.0, speedup_b32_high=1.1
+    )
+    cautions = summarize(rows, objectives).cautions
+    assert any("take the speed as rough" in text for text in cautions) == rough
+
+
 def test_the_front_leaves_out_failed_dominated_and_linear_rows(
     make_rows: MakeRows, objectives: dict[str, str]
 ) -> None:

@@ -205,7 +205,7 @@ def start(workspace: Path, name: str) -> Path:
     """Submit the sweep under another name; the stages are there already."""
     said = json.loads(lmopt(f"submit my_sweep.yaml --run-dir runs/{name} --json", workspace))
     run_dir = workspace / "runs" / name
-    assert (said["run_dir"], said["trials"]) == (str(run_dir), 6)
+    assert (said["run"], said["trials"]) == (str(run_dir), 6)
     assert {kind: len(jobs) for kind, jobs in said["jobs"].items()} == {
         "prepare": 1, "workers": 2, "finalize": 1, "guards": 1,
     }  # fmt: skip
@@ -281,9 +281,9 @@ def test_everything_killed_and_resumed(outputs: dict[str, str], workspace: Path)
     assert found["finished"] and found["trials"]["COMPLETE"] == 6
     check_complete(run_dir)
     again = json.loads(lmopt("resume runs/wiped --json", workspace))
-    assert again == {"run_dir": str(run_dir), "trials": 6, "jobs": {}}
+    assert again == {"run": str(run_dir), "trials": 6, "jobs": {}}
     ended = json.loads(lmopt("cancel runs/wiped --json", workspace))
-    assert ended == {"run_dir": str(run_dir), "cancelled_jobs": 0}
+    assert ended == {"run": str(run_dir), "cancelled_jobs": 0}
 
 
 def test_ctrl_c_ends_a_local_run_and_resume_goes_on(
