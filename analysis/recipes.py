@@ -69,7 +69,8 @@ def method_settings(recipe: Recipe) -> dict[str, str]:
             for field, default in defaults.items()
             if recipe.get(field) is not None and recipe[field] != default
         }
-        if changed or (method == "distillation" and (recipe.get("epochs") or 0) > 0):
+        taught = any((recipe.get(name) or 0) > 0 for name in ("pretrain_epochs", "epochs"))
+        if changed or (method == "distillation" and taught):
             used[method] = ", ".join(_setting(k, v) for k, v in changed.items()) or "all layers"
     return used
 

@@ -14,7 +14,7 @@ Bits = Literal[32, 16, 8, 4, 3, 2]
 BITS: tuple[Bits, ...] = (32, 16, 8, 4, 3, 2)
 RuntimeName = Literal["openvino", "onnxruntime", "torch"]
 
-EPOCHS = ("epochs", "structure_epochs", "recovery_epochs", "finetune_epochs")
+EPOCHS = ("pretrain_epochs", "epochs", "structure_epochs", "recovery_epochs", "finetune_epochs")
 # What a recipe that trains nothing does not depend on.
 TRAINING_FIELDS = {
     "temperature",
@@ -28,8 +28,11 @@ TRAINING_FIELDS = {
     "dropout",
     "token_dropout",
 }
+PRETRAIN_FIELDS = {"pretrain_learning_rate", "pretrain_examples"}
 DISTILL_FIELDS = {"hidden_weight", "attention_weight", "assistant_layers"}
 LAYER_FIELDS = {
+    "pretrain_epochs",
+    *PRETRAIN_FIELDS,
     "hidden_weight",
     "attention_weight",
     "assistant_layers",
@@ -59,6 +62,7 @@ COMPRESSION_FIELDS = (
     "vocabulary_min_count",
     "embedding_rank",
     "hidden_size",
+    "pretrain_epochs",
     "epochs",
     "assistant_layers",
     "hidden_weight",
@@ -213,9 +217,10 @@ class Recipe(Config):
     """What is done to the teacher. Every default means "no compression"; any field may be searched.
 
     The passes, each left out at its default: `base` with `layers` encoder layers (0: static
-    embeddings), trained for `epochs` on `alpha` x soft loss at `temperature` + (1 - `alpha`) x
-    hard loss; pruned to `sparsity` with `recovery_epochs` of the same training; trained for
-    `finetune_epochs` with the weights as they will be stored; stored in `clusters` or `bits`.
+    embeddings), trained for `pretrain_epochs` on the teacher's hidden states, for `epochs` on
+    `alpha` x soft loss at `temperature` + (1 - `alpha`) x hard loss; pruned to `sparsity` with
+    `recovery_epochs` of the same training; trained for `finetune_epochs` with the weights as they
+    will be stored; stored in `clusters` or `bits`.
     """
 
     base: Literal["teacher", "student"] = "teacher"
@@ -244,6 +249,13 @@ class Recipe(Config):
     attention_weight: float = Field(0, ge=0, description="Of the loss between attentions.")
     assistant_layers: int | None = Field(
         None, ge=1, description="A distilled model of so many layers teaches the student; None: no."
+    )
+    pretrain_epochs: float = Field(
+        0, ge=0, description="Before distillation: hidden states alone, of unlabelled text too."
+    )
+    pretrain_learning_rate: float = Field(1e-3, gt=0)
+    pretrain_examples: int | None = Field(
+        None, ge=0, description="At most so many extra texts beside the training split; None: all."
     )
     epochs: float = Field(0, ge=0, description="Distillation; 0: none.")
     learning_rate: float = Field(1e-4, gt=0)
@@ -323,6 +335,8 @@ class Recipe(Config):
                 drop.add("seed")
         if self.layers is None:
             drop.add("layer_choice")
+        if self.pretrain_epochs == 0:
+            drop |= PRETRAIN_FIELDS
         if self.epochs == 0:
             drop |= DISTILL_FIELDS
         if self.alpha == 0:

@@ -68,9 +68,10 @@ def token_map(student_tokenizer: Any, teacher_tokenizer: Any) -> torch.Tensor:
     unknown = [token for token in student_ids if token not in teacher_ids]
     if unknown:
         raise ValueError(
-            "hidden_weight and attention_weight need a student that reads the teacher's tokens: "
+            "hidden_weight, attention_weight and pretrain_epochs need a student that reads the "
+            "teacher's tokens: "
             f"{len(unknown)} of its {len(student_ids)} (such as {unknown[0]!r}) are not in the "
-            "teacher's vocabulary; set both to 0"
+            "teacher's vocabulary; set all three to 0"
         )
     ids = torch.zeros(max(student_ids.values()) + 1, dtype=torch.int64)
     for token, i in student_ids.items():

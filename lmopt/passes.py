@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lmopt import data as datas
-from lmopt import distill, finetune, prune, sensitivity, structure, student, vocabulary
+from lmopt import distill, finetune, pretrain, prune, sensitivity, structure, student, vocabulary
 from lmopt.cache import Stage
 from lmopt.config import Recipe
 from lmopt.data import Data
@@ -90,6 +90,36 @@ def student_stage(
     parents = [] if isinstance(base, str) else [base.key]
     parents += [tokens.key] if reads else []
     return walk.stage("student", build, student.VERSION, parameters, parents)
+
+
+def pretrain_stage(walk: Walk, recipe: Recipe, model: Stage, texts: Texts, teacher: Stage) -> Stage:
+    """The student that has learned the teacher's hidden states, on extra text too."""
+    settings = replace(
+        training_settings(recipe, recipe.pretrain_epochs, walk.device),
+        learning_rate=recipe.pretrain_learning_rate,
+        token_dropout=0,
+    )
+    parts = [(texts, recipe.train_examples)]
+    if texts.extra is not None:
+        parts.append((texts.extra, recipe.pretrain_examples))
+
+    def build(folder: Path, scratch: Path) -> None:
+        own, *extra = (take(_examples(part, False), most, recipe.seed) for part, most in parts)
+        examples = join(own, extra[0]) if extra else own
+        pretrain.pretrain(
+            model.path,
+            examples,
+            settings,
+            teacher=teacher.path,
+            folder=folder,
+            scratch=scratch,
+            progress=walk.progress,
+        )
+
+    parameters = vars(settings) | {"examples": [most for _, most in parts]}
+    del parameters["device"]
+    parents = [model.key, teacher.key, *(part.tokens.key for part, _ in parts)]
+    return walk.stage("pretrain", build, pretrain.VERSION, parameters, parents)
 
 
 def distill_stage(walk: Walk, recipe: Recipe, model: Stage, texts: Texts, teacher: Stage) -> Stage:

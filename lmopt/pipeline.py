@@ -1,4 +1,4 @@
-"""The walk of one trial: student -> distill -> prune -> artifact -> evaluate -> latency.
+"""The walk of a trial: student, pretrain, distill, prune, artifact, evaluate, latency.
 
 Every step but the last is a stage (`lmopt.stages`); a stage that exists is loaded. Size and latency
 need a shape and bits only: `run_recipe(prepared, recipe.untrained(), ...)` has them untrained.
@@ -25,6 +25,7 @@ from lmopt.passes import (
     distill_stage,
     factorize_stage,
     finetune_stage,
+    pretrain_stage,
     prune_stage,
     storage_of,
     structure_stage,
@@ -260,6 +261,8 @@ def make_model(
         model = student_stage(walk, data, recipe, model, texts.tokens)
     if recipe.embedding_rank is not None:
         model = factorize_stage(walk, recipe, model, texts.tokens)
+    if recipe.pretrain_epochs > 0:
+        model = pretrain_stage(walk, recipe, model, texts, prepared.teacher_stage)
     wanted = {
         "distill": recipe.epochs > 0,
         "structure": recipe.ffn_keep < 1 or recipe.heads_keep < 1,

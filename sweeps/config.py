@@ -194,7 +194,8 @@ class SweepConfig(_Strict):
 
     def _check_effect(self) -> None:
         """Refuse to search what cannot matter: every trial of it would be wasted."""
-        trained = any(name in self.search or self.recipe.get(name, 0) for name in EPOCHS)
+        lessons = set(EPOCHS) - {"pretrain_epochs"}  # that one has no logits
+        trained = any(name in self.search or self.recipe.get(name, 0) for name in lessons)
         for name in ("temperature", "alpha"):
             if name in self.search and not trained:
                 raise ValueError(
@@ -259,7 +260,7 @@ def default_reference_points(sweep: SweepConfig) -> dict[str, dict[str, Any]]:
     """Return the teacher as it is and each method alone, as far as this sweep varies them."""
     nothing = {name: Recipe.model_fields[name].default for name in COMPRESSION_FIELDS}
     points: dict[str, dict[str, Any]] = {"baseline": nothing}
-    taught = ("base", "epochs", *DISTILL_FIELDS)
+    taught = ("base", "pretrain_epochs", "epochs", *DISTILL_FIELDS)
     distillation = {name: value for name, value in nothing.items() if name not in taught}
     if "layers" in sweep.search:
         distillation["layers"] = _middle(sweep.search["layers"])

@@ -252,7 +252,7 @@ def test_tokens_are_mapped_by_name_and_others_refused(
 def test_check_says_what_does_not_go(classifier_folder: Path, student_folder: Path) -> None:
     check_features(classifier_folder, classifier_folder, 1.0, 0.0)
     check_features(classifier_folder, classifier_folder, 0.0, None)
-    with pytest.raises(ValueError, match="set both to 0") as error:
+    with pytest.raises(ValueError, match="set all three to 0") as error:
         check_features(student_folder, classifier_folder, 0.0, 0.0)
     assert "\n" not in str(error.value)
     for dropout, got in ((None, "the model's own"), (0.1, "0.1")):

@@ -75,6 +75,13 @@ def test_the_teacher_as_it_is_has_the_baseline_s_numbers(prepared: Prepared, cac
     [
         {"layers": 0, "base": "student", "static_width": 16, "bits": 4},
         {"layers": 1, "clusters": 8, "finetune_epochs": 2},
+        {
+            "layers": 1,
+            "hidden_size": 32,
+            "vocabulary_min_count": 1,
+            "pretrain_epochs": 2,
+            "bits": 8,
+        },
         {"layers": 1, "bits": 2, "mixed_share": 0.2, "finetune_epochs": 2, "alpha": 1.0},
         {"layers": 3, "bits": 8, "activation_bits": 8},
         {"layers": 3, "vocabulary_min_count": 2, "embedding_rank": 24, "hidden_size": 48},
