@@ -29,7 +29,7 @@ from analysis.results import final_attempts
 from analysis.selection import main_processor, quality_objective, reported
 from analysis.style import INK, LINE_IN, SOFT, THEME, log_axis, mark, wrap_note, write_note
 
-_PANEL_IN, _HEIGHT_IN, _LEFT_IN = 3.7, 2.75, 0.62  # of the axes
+_PANEL_IN, _HEIGHT_IN, _LEFT_IN = 3.7, 2.75, 0.76  # of the axes; beside them "100.0"
 _LEGEND_ROW_IN = 0.22
 _MARKERS = dict(zip(BITS, ["o", "s", "D", "^", "P", "X", "v", "."], strict=True))
 _CODEBOOK_COLOUR = sns.color_palette("colorblind")[3]  # none of the scale of bit-widths

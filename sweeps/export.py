@@ -37,7 +37,7 @@ from sweeps.config import ConfigError
 from sweeps.describe import Exported, trial_line, write_card
 from sweeps.keep import folder_bytes
 from sweeps.remake import artifact_of, prepare_again, recipe_of, threads_of
-from sweeps.run import Run
+from sweeps.run import Run, shown
 from sweeps.verify import ExportError, Written, verify
 
 
@@ -159,17 +159,17 @@ def _write(
 
 
 def _result(dest: Path, folder: Path, choice: Choice, exported: Exported) -> Result:
-    shown = exported.measured or trial_line(choice.row)
-    assert shown.size_bytes is not None and shown.accuracy is not None, "it was just measured"
+    line = exported.measured or trial_line(choice.row)
+    assert line.size_bytes is not None and line.accuracy is not None, "it was just measured"
     return Result(
         dest=str(dest),
         trial=choice.trial,
         rule=choice.rule,
         form=exported.form,
         note=exported.note,
-        size_bytes=int(shown.size_bytes),
+        size_bytes=int(line.size_bytes),
         folder_bytes=folder_bytes(folder),
-        accuracy_test=float(shown.accuracy),
+        accuracy_test=float(line.accuracy),
     )
 
 
@@ -185,7 +185,7 @@ def print_result(result: Result, console: Console) -> None:
     )
     if result.note:
         console.print(Text(result.note, style="yellow"), soft_wrap=True)
-    console.print(f'try it: python {path}/{USAGE} "some text"', soft_wrap=True)
+    console.print(f'try it: python {shown(f"{path}/{USAGE}")} "some text"', soft_wrap=True)
 
 
 def _put_in_place(folder: Path, dest: Path) -> None:
