@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,8 +46,29 @@ def run_notebook(path: Path, parameters: Mapping[str, Any]) -> Any:
             timeout=TIMEOUT_S,
             resources={"metadata": {"path": str(folder)}},
         )
-        client.execute(cleanup_kc=True)  # a manager that is given stays up otherwise
+        with _signals_kept():
+            client.execute(cleanup_kc=True)  # a manager that is given stays up otherwise
     return notebook
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Give the process its own signal handlers back: nbclient's loop leaves the defaults.
+
+    A job that is cancelled after its report would otherwise leave no exit record.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    wakeup = signal.set_wakeup_fd(-1)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None:  # one that was not set from Python
+                signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
 
 
 def why_failed(error: Exception) -> str:

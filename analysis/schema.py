@@ -124,7 +124,11 @@ _PROVENANCE = [
         ("artifact_path", _TEXT, "where the artifact was saved"),
         ("runtime", _TEXT, "runtime that was measured, e.g. openvino"),
         ("threads", _INT, "threads the runtime was pinned to"),
-        ("pad_to_multiple_of", _INT, "tokens timed texts were padded to; 0: models of any length"),
+        (
+            "pad_to_multiple_of",
+            _INT,
+            "timed texts were padded to multiples of so many tokens; 0: not",
+        ),
         ("processor", _TEXT, "model name of the processor that accuracy was measured on"),
         ("processor_timed", _TEXT, "the one it was timed on alone; null: on `processor`"),
         ("host", _TEXT, "host name"),

@@ -136,8 +136,10 @@ def _cautions(
         )
     else:
         found.append(f"Its recipe was trained with {seeds} seeds.")
-    if row.get("timing_noisy") is True or _wide(row):
+    if row.get("timing_noisy") is True:
         found.append("Its timing was noisy to the end: take the speed as rough.")
+    elif _wide(row):
+        found.append("The interval of its speed is wide: take the speed as rough.")
     if row.get("timed_alone") is not True:
         found.append("It was not timed alone yet: other trials ran on the machine.")
     return found + _against_linear(row, rows, quality_objective(objectives))

@@ -57,7 +57,7 @@ def _said(error: Exception) -> str:
     if not isinstance(error, OSError) or not error.strerror or error.filename is None:
         return str(error)
     remedies = {
-        errno.EACCES: "; it takes the rights of its owner",
+        errno.EACCES: "; look at its rights with 'ls -ld'",
         errno.EROFS: "; runs need a disk that can be written to",
         errno.ENOSPC: "; 'lmopt disk RUN --prune' frees what no run keeps",
         errno.EDQUOT: "; 'lmopt disk RUN --prune' frees what no run keeps",

@@ -333,7 +333,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
         elif item["type"] == "missing":
             lines.append(f"{where} is missing: add it")
         else:
-            message = _WORDING.get(item["type"], item["msg"]).format(**item.get("ctx", {}))
+            template = _WORDING.get(item["type"])  # of ours alone: the user's words have braces too
+            message = template.format(**item.get("ctx", {})) if template else item["msg"]
             message = message.removeprefix("Value error, ").replace("Input should be", "must be")
             value = item["input"]
             shown = "" if isinstance(value, dict | list | BaseModel) else f", got {value!r}"

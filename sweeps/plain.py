@@ -9,6 +9,8 @@ _SUBSTITUTES = dict(zip("░▁▂▃▄▅▆▇█", "._.-:=+*#", strict=True)
     "±": "+-",
     "…": "...",
     "α": "alpha",
+    "–": "-",
+    "≤": "<=",
 }
 
 
@@ -17,7 +19,9 @@ def substitute(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lost = error.object[error.start : error.end]
-    return "".join(_SUBSTITUTES.get(character, "?") for character in lost), error.end
+    # A path stays one that can be told from others: \u043f, as standard error has it without us.
+    other = {c: c.encode("ascii", "backslashreplace").decode() for c in lost}
+    return "".join((other | _SUBSTITUTES)[character] for character in lost), error.end
 
 
 def protect_streams() -> None:

@@ -125,7 +125,8 @@ def write_report(run: Run) -> None:
     try:
         page = page_of([run], run.path / "report")
     except Exception:  # a report must never fail the sweep that it is of
-        log.exception("no report page; try 'lmopt report %s'; the tables are written", run.path)
+        command = f"lmopt report {shown(run.path)}"
+        log.exception("no report page; try '%s'; the tables are written", command)
         return
     for name, reason in page.failures.items():
         log.warning("notebook %s failed: %s; the rest of the report is written", name, reason)

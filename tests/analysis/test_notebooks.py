@@ -1,5 +1,7 @@
 """Notebooks hold no functions and no output, and run on rows as the worker writes them."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,3 +49,23 @@ def test_a_notebook_runs_on_the_run_that_the_environment_names(
     tables = " ".join(data.get("text/html", "") for data in shown)
     assert not [name for name in TOLD[path.stem] if name not in tables]
     assert not [output for output in outputs if output.output_type == "stream"]
+
+
+def test_signals_are_the_process_s_own_again(tmp_path: Path) -> None:
+    """A job that is cancelled after its report still leaves its exit record."""
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("runs = []", metadata={"tags": ["parameters"]})]
+    )
+    (tmp_path / "one.ipynb").write_text(nbformat.writes(notebook), encoding="utf-8")
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    mine, wakeup = signal.getsignal(signal.SIGTERM), signal.set_wakeup_fd(writer)
+    try:
+        run_notebook(tmp_path / "one.ipynb", {"runs": []})
+        assert signal.getsignal(signal.SIGTERM) is mine
+        assert signal.set_wakeup_fd(wakeup) == writer
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        signal.signal(signal.SIGTERM, before)
+        os.close(reader)
+        os.close(writer)

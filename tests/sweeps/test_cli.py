@@ -181,6 +181,8 @@ def test_a_terminal_without_unicode_gets_other_marks(run: Run) -> None:
     done = lmopt("status", run.path, env={"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0, done.stderr
     assert "\n" + "." * 60 + "\n" in done.stdout
+    said = lmopt("status", "/путь – ≤", env={"PYTHONIOENCODING": "ascii"}).stderr
+    assert r"/\u043f\u0443\u0442\u044c - <=" in said
 
 
 def test_json_is_not_of_a_dry_run(sweep_file: Path) -> None:

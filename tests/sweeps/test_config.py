@@ -48,6 +48,8 @@ def put(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("search.bits", [8, 8], ["search.bits", "once"]),
         ("search.bits", {"low": 2}, ["search.bits: type is missing: float, int or categorical"]),
         ("search", {}, ["search: must have 1 or more, got 0"]),
+        ("name", "a{b}", ["name: must be", "a{b}"]),
+        ("objectives", {"a{c}": "minimize"}, ["unknown key objectives.a{c}"]),
         ("reference_points", [1], ["reference_points: must hold keys and values"]),
         ("search.bits", {"type": "int", "low": 2, "high": 8}, ["search.bits", "got 5"]),
         ("runtime.name", "tensorrt", ["runtime.name", "'openvino', 'onnxruntime' or 'torch'"]),
