@@ -166,7 +166,7 @@ def _how_text(row: Row, rule: str) -> str:
     if multiple := row.get("pad_to_multiple_of"):
         said.append(
             f"texts are timed padded to multiples of {multiple} tokens, the model compiled for "
-            "each such length, as usage.py does it"
+            "each such length"
         )
     for batch in BATCHES:
         if row.get(f"latency_{batch}_p50_ms") is not None:
