@@ -28,6 +28,7 @@ from lmopt.artifact import folder_bytes, hash_files, read_manifest
 from lmopt.capability import RUNTIME_BITS, refusal
 from lmopt.config import Recipe, RuntimeConfig, RuntimeName
 from lmopt.data import load_tokens, pad, save_tokens, tokenize
+from lmopt.environment import processor_name
 from lmopt.measure import Timed, evaluate, time_in_turn
 from lmopt.models import load_classifier, load_tokenizer
 from lmopt.runtime import PACKAGES, Ints, open_session, runtime_versions
@@ -45,6 +46,14 @@ CASES: list[tuple[RuntimeName, int]] = [
 # in ONNX Runtime activations. 4: what so few random weights bear; OpenVINO's 4, 3 and 2 bits are
 # tested as weights (test_quantize.py).
 TOLERANCE = {32: 1e-4, 16: 0.1, 8: 0.1, 4: 0.6}
+
+
+def tolerance(runtime: RuntimeName, bits: int) -> float:
+    """Error as a share of the logits' spread; ONNX Runtime's int8 saturates without VNNI."""
+    saturates = (runtime, bits) == ("onnxruntime", 8) and "vnni" not in processor_name()
+    return TOLERANCE[bits] * (3 if saturates else 1)
+
+
 AGREE = [
     (runtime, bits)
     for runtime, bits in CASES
@@ -141,7 +150,7 @@ def test_an_artifact_agrees_with_the_model_it_was_made_from(
     got = open_session(build("bert", runtime, bits), threads=1)(*inputs)
     assert got.dtype == np.float32 and got.shape == (32, 3)
     error = relative_error(got, logits_of(model, inputs))
-    assert error <= TOLERANCE[bits]
+    assert error <= tolerance(runtime, bits)
     assert (error > 1e-5) == (bits < 32)  # It has been rounded at all.
 
 
@@ -166,7 +175,7 @@ def test_every_family_comes_out_right(
         difference = session(*inputs) - logits_of(model, inputs)
         error = np.sqrt((difference**2).mean()) / spread
         # Few texts: their error may be far above the average one.
-        assert error <= TOLERANCE[bits] * (1 if len(lengths) > 30 else 3), lengths
+        assert error <= tolerance(runtime, bits) * (1 if len(lengths) > 30 else 3), lengths
 
 
 @pytest.mark.parametrize("family", FAMILIES)
