@@ -13,7 +13,8 @@ from lmopt.cache import hold
 from lmopt.config import Recipe
 from lmopt.measure import Progress
 from lmopt.pipeline import Outcome, Prepared, prepare, run_recipe
-from sweeps.config import ConfigError, explain
+from sweeps.config import ConfigError
+from sweeps.explain import explain
 from sweeps.run import Run, read_json
 
 LEAST_ROUNDS = 3  # of timing, where nobody reads the times
