@@ -22,14 +22,14 @@ from lmopt.training import TrainingSettings
 
 
 class Texts(NamedTuple):
-    """What a model is trained on: labelled texts, their tokens, and a teacher's logits of them.
+    """What a model is trained on: texts, their tokens, and a teacher's logits if it labelled them.
 
-    `extra`: the same of the texts that only a teacher has labelled; None: there are none.
+    `extra`: the same of texts that have no labels of their own; None: there are none.
     """
 
     data: Data
     tokens: Stage
-    logits: Stage
+    logits: Stage | None
     split: str = "train"
     extra: "Texts | None" = None
 
@@ -99,13 +99,15 @@ def pretrain_stage(walk: Walk, recipe: Recipe, model: Stage, texts: Texts, teach
         learning_rate=recipe.pretrain_learning_rate,
         token_dropout=0,
     )
-    parts = [(texts, recipe.train_examples)]
+    parents = [model.key, teacher.key, texts.tokens.key]
     if texts.extra is not None:
-        parts.append((texts.extra, recipe.pretrain_examples))
+        parents.append(texts.extra.tokens.key)
 
     def build(folder: Path, scratch: Path) -> None:
-        own, *extra = (take(_examples(part, False), most, recipe.seed) for part, most in parts)
-        examples = join(own, extra[0]) if extra else own
+        examples = take(_examples(texts, False), recipe.train_examples, recipe.seed)
+        if texts.extra is not None:
+            extra = take(_examples(texts.extra, False), recipe.pretrain_examples, recipe.seed)
+            examples = join(examples, extra)
         pretrain.pretrain(
             model.path,
             examples,
@@ -116,9 +118,11 @@ def pretrain_stage(walk: Walk, recipe: Recipe, model: Stage, texts: Texts, teach
             progress=walk.progress,
         )
 
-    parameters = vars(settings) | {"examples": [most for _, most in parts]}
+    parameters = vars(settings) | {
+        "train_examples": recipe.train_examples,
+        "pretrain_examples": recipe.pretrain_examples,
+    }
     del parameters["device"]
-    parents = [model.key, teacher.key, *(part.tokens.key for part, _ in parts)]
     return walk.stage("pretrain", build, pretrain.VERSION, parameters, parents)
 
 
@@ -264,7 +268,12 @@ def _training_stage(
 
 
 def _keys(texts: Texts, soft: bool) -> list[str]:
-    return [texts.tokens.key, texts.logits.key if soft else ""]
+    return [texts.tokens.key, _labels(texts).key if soft else ""]
+
+
+def _labels(texts: Texts) -> Stage:
+    assert texts.logits is not None, "the teacher was not asked about these texts"
+    return texts.logits
 
 
 def training_examples(texts: Texts, recipe: Recipe) -> Examples:
@@ -280,7 +289,7 @@ def _examples(texts: Texts, soft: bool) -> Examples:
     return Examples(
         datas.load_tokens(texts.tokens.path / "tokens.npz")[texts.split],
         texts.data.splits[texts.split].labels,
-        np.load(texts.logits.path / "logits.npy") if soft else None,
+        np.load(_labels(texts).path / "logits.npy") if soft else None,
     )
 
 

@@ -52,7 +52,7 @@ class Prepared:
 
     `baseline` is the teacher's fp32 artifact, `baseline_logits` (n, classes) are its own;
     `baseline16` is the teacher stored in 16 bits. Keys of dictionaries: "validation", "test".
-    `extra`: texts that only the teacher has labelled.
+    `extra`: texts without labels.
     """
 
     task: TaskConfig
@@ -180,21 +180,31 @@ def prepare(
         baseline=baseline.path,
         baseline16=baseline16.path,
         baseline_logits=evaluate_stage(walk, baseline.path, tokens),
-        extra=extra_texts(walk, task, data, trained, baseline16.path),
+        extra=extra_texts(walk, task, data, trained),
         stages=tuple(walk.times),
     )
 
 
-def extra_texts(
-    walk: Walk, task: TaskConfig, data: Data, teacher: Stage, artifact16: Path
-) -> Texts | None:
-    """The texts that only the teacher labels, with its logits; None if the task has none."""
+def extra_texts(walk: Walk, task: TaskConfig, data: Data, teacher: Stage) -> Texts | None:
+    """The texts without labels, as the teacher's tokenizer sees them; None if the task has none."""
     unlabelled = unlabelled_stage(walk, task, data)
     if unlabelled is None:
         return None
     tokens = tokens_stage(walk, unlabelled, teacher.path, task.max_length)
-    logits = logits_stage(walk, teacher, artifact16, tokens, "unlabelled")
-    return Texts(unlabelled, tokens, logits, "unlabelled")
+    return Texts(unlabelled, tokens, None, "unlabelled")
+
+
+def labelled(walk: Walk, prepared: Prepared) -> Texts:
+    """What students are trained on, its extra texts labelled by the teacher, once for all trials.
+
+    That takes minutes for large text, so it is for recipes that distil on it alone.
+    """
+    texts = prepared.texts
+    if texts.extra is None:
+        return texts
+    teacher, artifact, split = prepared.teacher_stage, prepared.baseline16, texts.extra.split
+    logits = logits_stage(walk, teacher, artifact, texts.extra.tokens, split)
+    return texts._replace(extra=texts.extra._replace(logits=logits))
 
 
 def run_recipe(
@@ -248,7 +258,8 @@ def make_model(
 ) -> tuple[Stage, Stage, dict[str, Any]]:
     """The compressed model before its weights are stored, its tokens, and how they are stored."""
     data, limit = prepared.data, prepared.task.max_length
-    model, texts = prepared.teacher_stage, prepared.texts
+    model = prepared.teacher_stage
+    texts = labelled(walk, prepared) if recipe.unlabelled_examples > 0 else prepared.texts
     checkpoint = prepared.student.model if recipe.base == "student" else None
     if checkpoint is not None:
         texts = read_by(walk, texts, checkpoint, limit)
@@ -305,7 +316,8 @@ def taught_by_assistant(
         logits = logits_stage(walk, assistant, artifact, part.tokens, part.split)
         return part._replace(logits=logits)
 
-    return taught(texts)._replace(extra=taught(texts.extra) if texts.extra else None)
+    extra = texts.extra if recipe.unlabelled_examples > 0 else None
+    return taught(texts)._replace(extra=taught(extra) if extra else None)
 
 
 def time_artifact(

@@ -1,6 +1,7 @@
 """`lmopt check`: what a sweep definition would run, and whether its inputs are there."""
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from lmopt.capability import shape_refusal
+from lmopt.config import Recipe
 from slurm.profile import Kind, Profile, load_profile
 from sweeps.config import SweepConfig, load_sweep
 from sweeps.estimate import estimate, model_config
 from sweeps.space import describe, grid_size, probes
+
+IMITATION = ("hidden_weight", "attention_weight", "pretrain_epochs")  # of a teacher's inside
 
 
 def check_inputs(sweep: SweepConfig, profile: Profile) -> int | None:
@@ -49,21 +53,44 @@ def check_inputs(sweep: SweepConfig, profile: Profile) -> int | None:
 
 
 def check_shapes(sweep: SweepConfig) -> None:
-    """Refuse layers and widths that the models on this machine cannot be cut to.
+    """Refuse layers, widths and losses that the models on this machine cannot have.
 
     Raises:
         ValueError: The key, what it must be, and its value.
     """
-    asked = [(f"reference_points.{name}", point) for name, point in sweep.references().items()]
-    asked += [("recipe", sweep.make_recipe({}))]
-    for field in {"layers", "hidden_size"} & sweep.search.keys():
-        values = probes(sweep.search[field])
-        asked += [("search", sweep.make_recipe({field: value})) for value in values]
     models = {"teacher": sweep.teacher.model, "student": sweep.student.model}
     configs = {base: model_config(model) for base, model in models.items() if model is not None}
-    for where, recipe in asked:
+    for where, recipe in _asked(sweep, {"layers", "hidden_size", *IMITATION}):
         if reason := shape_refusal(configs.get(recipe.base, {}), recipe):
             raise ValueError(f"{where}.{reason}")
+        imitates = any(getattr(recipe, name) > 0 for name in IMITATION)
+        if imitates and configs.get("teacher") and configs.get(recipe.base):
+            _check_features(where, sweep, recipe)
+
+
+def _asked(sweep: SweepConfig, fields: set[str]) -> Iterator[tuple[str, Recipe]]:
+    """Yield the recipes that a sweep names, and one for each searched value of some fields."""
+    for name, point in sweep.references().items():
+        yield f"reference_points.{name}", point
+    yield "recipe", sweep.make_recipe({})
+    for field in sorted(fields & sweep.search.keys()):
+        for value in probes(sweep.search[field]):
+            yield "search", sweep.make_recipe({field: value})
+
+
+def _check_features(where: str, sweep: SweepConfig, recipe: Recipe) -> None:
+    """Refuse a student that cannot imitate what happens inside its teacher."""
+    from lmopt.features import check_features
+    from lmopt.sources import resolve
+
+    student = sweep.student.model if recipe.base == "student" else sweep.teacher.model
+    assert student is not None
+    try:
+        check_features(
+            resolve(student), resolve(sweep.teacher.model), recipe.attention_weight, recipe.dropout
+        )
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def check_threads(sweep: SweepConfig, profile: Profile) -> None:

@@ -265,6 +265,23 @@ def test_the_linear_baseline_knows_topics_by_words(prepared: Prepared) -> None:
     assert 1_000 < linear.size_bytes < 1_000_000
 
 
+def test_extra_text_is_labelled_only_for_those_who_distil_on_it(
+    task: TaskConfig, teacher: TeacherConfig, teacher_folder: Path, cache: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lines.txt").write_text("матч банк поднял\nбанк выиграл матч", encoding="utf-8")
+    more = TaskConfig(
+        **task.model_dump() | {"unlabelled": {"dataset": str(tmp_path / "lines.txt")}}
+    )
+    prepared = prepare(more, teacher, StudentConfig(), RUNTIME, cache=cache, threads=1)
+    recipe = Recipe(layers=1, pretrain_epochs=1, epochs=1, alpha=1.0, bits=8)
+    first = run_recipe(prepared, recipe, cache=cache, threads=1)
+    assert {"pretrain", "distill"} <= set(built(first))
+    assert "teacher_logits" not in built(first)
+    wider = recipe.model_copy(update={"unlabelled_examples": 2})
+    second = built(run_recipe(prepared, wider, cache=cache, threads=1))
+    assert {"teacher_logits", "distill"} <= set(second) and "pretrain" not in second
+
+
 @pytest.mark.slow
 def test_the_demo_s_model_and_corpus(tmp_path: Path) -> None:
     """MiniLM on BBC News, cut short: the real files through the whole pipeline."""

@@ -13,6 +13,7 @@ import sweeps.configs
 from lmopt.config import Recipe
 from sweeps.check import check_shapes
 from sweeps.config import ConfigError, SweepConfig, load_sweep, parse_sweep
+from tests.sweeps.small_run import tiny_definition
 
 CONFIGS = Path(sweeps.configs.__file__).parent
 SHIPPED = sorted(CONFIGS.glob("*.yaml"))
@@ -163,6 +164,25 @@ def test_a_shape_that_the_model_cannot_be_cut_to_is_refused(
     with pytest.raises(ValueError, match=rf"^{re.escape(key)} must be ") as refused:
         check_shapes(sweep)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipe": {"pretrain_epochs": 1}},
+        {"reference_points": {"one": {"hidden_weight": 1.0, "epochs": 1}}},
+        {"search": {"pretrain_epochs": [0, 1], "layers": [1, 2]}},
+    ],
+)
+def test_a_student_that_reads_other_tokens_cannot_imitate_and_that_is_said_before(
+    changes: dict[str, Any], csv_file: Path, teacher_folder: Path, student_folder: Path
+) -> None:
+    definition = tiny_definition(csv_file, teacher_folder, student_folder)
+    del definition["reference_points"]
+    own = parse_sweep({**definition, **changes, "student": {}}, source="x")
+    check_shapes(own)
+    with pytest.raises(ValueError, match=r"are not in the teacher's vocabulary; set all three"):
+        check_shapes(parse_sweep({**definition, **changes}, source="x"))
 
 
 def test_there_are_shipped_definitions() -> None:
