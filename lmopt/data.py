@@ -253,16 +253,18 @@ def pad(
     sequences: Sequence[npt.NDArray[np.int32]],
     pad_id: int,
     pad_to_multiple_of: int = 0,
-    limit: int = 0,
+    limit: int | None = None,
 ) -> tuple[Ints, Ints]:
     """Token ids and attention mask, both (batch, length of the longest).
 
-    The length is rounded up to a multiple of `pad_to_multiple_of` (0: not at all), over the
-    longest at most to `limit`.
+    The length is rounded up to a multiple of `pad_to_multiple_of` tokens (0: not at all), but not
+    beyond `limit` tokens, the most that a model takes (None: any).
     """
     longest = max(len(ids) for ids in sequences)
     step = pad_to_multiple_of or 1
-    length = max(longest, min(limit, -(-longest // step) * step))
+    length = -(-longest // step) * step
+    if limit is not None:
+        length = max(longest, min(limit, length))
     input_ids = np.full((len(sequences), length), pad_id, np.int64)
     mask = np.zeros_like(input_ids)
     for row, ids in enumerate(sequences):

@@ -79,7 +79,7 @@ def time_in_turn(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> tuple[Latency, bool]:
-    """Time artifacts side by side at batch 1 (real lengths) and at batch 32, first warmed up.
+    """Time artifacts side by side on real texts, at batch 1 and at batch 32, first warmed up.
 
     With `pad_to_multiple_of` texts are padded to such a length, and OpenVINO's models compiled for
     it, as a server would keep one for each length; 0: one model takes any.
@@ -191,16 +191,18 @@ class Served:
     pad_to_multiple_of: int = 0
 
     def batches(self, chosen: Sequence[Ints]) -> list[tuple[Ints, Ints]]:
-        """The chosen texts as inputs."""
+        """Ids and mask, both (batch, length), of each group of chosen texts."""
         manifest = read_manifest(self.artifact)
         padding = manifest.pad_id, self.pad_to_multiple_of, manifest.max_length
         return [pad([self.tokens[i] for i in c], *padding) for c in chosen]
 
-    def open(self, shape: Shape) -> Session:
-        """A model for inputs of this shape."""
-        return open_session(
-            self.artifact, self.threads, self.device, shape if self.pad_to_multiple_of else None
-        )
+    def shape_of(self, ids: Ints) -> Shape | None:
+        """What the model for these inputs is compiled for; None: any shape."""
+        return ids.shape if self.pad_to_multiple_of else None
+
+    def open(self, shape: Shape | None) -> Session:
+        """A model for inputs of this shape; None: of any."""
+        return open_session(self.artifact, self.threads, self.device, shape)
 
 
 def _time_batches(
@@ -216,9 +218,7 @@ def _time_batches(
     ]
     batches = {name: one.batches(chosen) for name, one in served.items()}
     # Models for one shape are opened for its inputs alone: all of them together may be too much.
-    shapes = [
-        inputs[0].shape if first.pad_to_multiple_of else None for inputs in batches[reference]
-    ]
+    shapes = [first.shape_of(ids) for ids, _ in batches[reference]]
     groups = [
         [i for i, own in enumerate(shapes) if own == shape] for shape in dict.fromkeys(shapes)
     ]
@@ -248,9 +248,9 @@ def _calls(
         opened: dict[Shape | None, Session] = {}
         calls[name] = []
         for ids, mask in (batches[name][i] for i in group):
-            shape = ids.shape if one.pad_to_multiple_of else None
+            shape = one.shape_of(ids)
             if shape not in opened:
-                opened[shape] = one.open(ids.shape)
+                opened[shape] = one.open(shape)
             calls[name].append(_call(opened[shape], ids, mask))
     return calls
 

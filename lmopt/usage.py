@@ -13,7 +13,7 @@ Needs nothing but: pip install {packages}
 
 import json
 import sys
-{standard}from pathlib import Path
+from pathlib import Path
 
 {imports}
 
@@ -31,20 +31,16 @@ ids = np.array([tokenizer(text, truncation=True, max_length={max_length})["input
 _OPENVINO = """model = ov.Core().compile_model(here / "{file}", "CPU"{options})
 logits = model({{"input_ids": ids, "attention_mask": np.ones_like(ids)}})[0][0]
 """
-_FIXED = """
-@cache
-def compiled(length):  # a model for each length, a multiple of {multiple}: faster than one for any
-    model = ov.Core().read_model(here / "{file}")
-    model.reshape({{"input_ids": [1, length], "attention_mask": [1, length]}})
-    return ov.compile_model(model, "CPU"{options})
-
-
+_FIXED = """\
 padding = [(0, 0), (0, min({max_length}, -(-ids.size // {multiple}) * {multiple}) - ids.size)]
 inputs = {{
     "input_ids": np.pad(ids, padding, constant_values={pad_id}),
     "attention_mask": np.pad(np.ones_like(ids), padding),
 }}
-logits = compiled(inputs["input_ids"].size)(inputs)[0][0]
+# One model for each length is faster than one for any: a server keeps those that it has compiled.
+model = ov.Core().read_model(here / "{file}")
+model.reshape({{name: array.shape for name, array in inputs.items()}})
+logits = ov.compile_model(model, "CPU"{options})(inputs)[0][0]
 """
 _ONNX = """model = ort.InferenceSession(here / "{file}", providers=["CPUExecutionProvider"])
 logits = model.run(None, {{"input_ids": ids, "attention_mask": np.ones_like(ids)}})[0][0]
@@ -67,12 +63,13 @@ def usage_text(
     max_length: int,
     precision: str | None,
     *,
-    pad_id: int = 0,
+    pad_id: int,
     pad_to_multiple_of: int = 0,
 ) -> str:
     """The text of `usage.py` for a folder with these model files.
 
-    With `pad_to_multiple_of`, OpenVINO's model is compiled for texts padded to such a length.
+    Texts of more than `max_length` tokens are cut. With `pad_to_multiple_of` tokens, OpenVINO's
+    model is compiled for texts padded with `pad_id` to such a length.
 
     Raises ValueError for files that nothing but lmopt runs.
     """
@@ -82,7 +79,7 @@ def usage_text(
             "import torch\n"
             "from transformers import AutoModelForSequenceClassification, AutoTokenizer"
         )
-        head = _HEAD.format(packages="torch transformers", imports=imports, standard="")
+        head = _HEAD.format(packages="torch transformers", imports=imports)
         return head + _TRANSFORMERS.format(max_length=max_length)
     fast = (folder / "tokenizer.json").exists()
     if ".xml" in kinds:
@@ -102,9 +99,8 @@ def usage_text(
     package = "tokenizers" if fast else "transformers"
     kind = "Tokenizer" if fast else "AutoTokenizer"
     imports = f"import numpy as np\n{load}\nfrom {package} import {kind}"
-    standard = "from functools import cache\n" if pad_to_multiple_of and name == "openvino" else ""
     packages = f"{name} {package} numpy"
-    head = _HEAD.format(packages=packages, imports=imports, standard=standard)
+    head = _HEAD.format(packages=packages, imports=imports)
     return head + (_FAST if fast else _SLOW).format(max_length=max_length) + body + _TAIL
 
 

@@ -184,8 +184,14 @@ def exported(form: str, classifier: Path, folder: Path) -> Path:
     write_labels(folder, NAMES)
     precision = measured.precision if form.startswith("openvino") else None
     place = folder.parent if form.endswith("slow") else folder  # There is no tokenizer.json.
-    multiple = 8 if form == "openvino" else 0
-    text = usage_text(place, model_files(folder), LENGTH, precision, pad_to_multiple_of=multiple)
+    text = usage_text(
+        place,
+        model_files(folder),
+        LENGTH,
+        precision,
+        pad_id=measured.pad_id,
+        pad_to_multiple_of=8 if form in ("openvino", "openvino8") else 0,
+    )
     (folder / USAGE).write_text(text, encoding="utf-8")
     return folder
 
@@ -224,7 +230,7 @@ def test_usage_runs_without_lmopt_and_says_what_the_model_says(
     assert float(probability) == pytest.approx(shares.max(), abs=0.02)
     assert run_usage(folder, text) == (label, float(probability))
     _, *statements = ast.parse((folder / USAGE).read_text(encoding="utf-8")).body
-    assert sum(not isinstance(node, ast.Import | ast.ImportFrom) for node in statements) <= 12
+    assert sum(not isinstance(node, ast.Import | ast.ImportFrom) for node in statements) <= 13
 
 
 def test_usage_that_fails_says_why(classifier: Path, tmp_path: Path) -> None:
@@ -236,7 +242,7 @@ def test_usage_that_fails_says_why(classifier: Path, tmp_path: Path) -> None:
 
 def test_files_that_only_lmopt_runs_have_no_usage(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"only lmopt runs model\.pt: use --format onnx or"):
-        usage_text(tmp_path, ("model.pt",), 32, None)
+        usage_text(tmp_path, ("model.pt",), 32, None, pad_id=0)
 
 
 def test_an_artifact_is_copied_without_the_cache_s_record(classifier: Path, tmp_path: Path) -> None:

@@ -125,7 +125,14 @@ def test_a_model_is_timed_at_the_shapes_it_is_served_with(
 
 def test_a_length_is_rounded_up_within_the_limit() -> None:
     ids = [np.arange(length, dtype=np.int32) for length in (3, 9)]
-    for multiple, limit, length in ((1, 0, 9), (8, 64, 16), (8, 12, 12), (8, 4, 9), (9, 64, 9)):
+    for multiple, limit, length in (
+        (0, None, 9),
+        (8, None, 16),
+        (8, 64, 16),
+        (8, 12, 12),
+        (8, 4, 9),
+        (9, 64, 9),
+    ):
         inputs, mask = measure.pad(ids, 5, multiple, limit)
         assert inputs.shape == mask.shape == (2, length)
         assert mask.sum(axis=1).tolist() == [3, 9] and (inputs[mask == 0] == 5).all()
