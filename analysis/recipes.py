@@ -62,6 +62,7 @@ def method_settings(recipe: Recipe) -> dict[str, str]:
     >>> method_settings({"layers": 2, "epochs": 1, "bits": 4})
     {'distillation': '2 layers', 'quantization': '4 bits'}
     """
+    taught = any((recipe.get(name) or 0) > 0 for name in ("pretrain_epochs", "epochs"))
     used = {}
     for method, defaults in METHODS.items():
         changed = {
@@ -69,7 +70,6 @@ def method_settings(recipe: Recipe) -> dict[str, str]:
             for field, default in defaults.items()
             if recipe.get(field) is not None and recipe[field] != default
         }
-        taught = any((recipe.get(name) or 0) > 0 for name in ("pretrain_epochs", "epochs"))
         if changed or (method == "distillation" and taught):
             used[method] = ", ".join(_setting(k, v) for k, v in changed.items()) or "all layers"
     return used

@@ -98,4 +98,9 @@ def why_not_comparable(runs: Runs) -> str | None:
 
 def _values(rows: pd.DataFrame, column: str) -> list[str]:
     models = candidates(rows)
-    return sorted(models[column].dropna().astype(str).unique()) if column in models else []
+    if column not in models:
+        return []
+    values = models[column]
+    if column == "pad_to_multiple_of":  # Rows of before it was one: models took any length.
+        values = values.fillna(0).astype(int)
+    return sorted(values.dropna().astype(str).unique())

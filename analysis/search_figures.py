@@ -20,7 +20,7 @@ from analysis.style import INK, SOFT, THEME, empty_panel, mark, new_figure, scal
 _VOLUME_NOTE = (
     "Hypervolume of all objectives against the baseline (0 to 1, more is better) after each "
     "attempt that ended. Core-hours are those of the attempts, failed ones too; the prepare job "
-    "and idle workers are not in them. The axis begins where the reference points end (cross). One "
+    "and idle workers are not in them. Cross: the reference points are done. One "
     "search is one draw: the line of another seed would differ."
 )
 _IMPORTANCE_NOTE = (

@@ -24,7 +24,7 @@ from analysis.selection import (
 )
 
 _Z95 = 1.96
-WIDE = 1.5  # A speed is rough where its interval ends so many times as high as it begins.
+_WIDE = 1.5  # A speed is rough where its interval ends so many times as high as it begins.
 
 
 @dataclass(frozen=True)
@@ -152,11 +152,11 @@ def _spread(row: Mapping[str, Any]) -> float:
 
 
 def _wide(row: Mapping[str, Any]) -> bool:
-    """Whether the interval of a speed-up ends WIDE times as high as it begins, or higher."""
+    """Whether the interval of a speed-up ends _WIDE times as high as it begins, or higher."""
     ends: list[list[Any]] = [
         [row.get(f"speedup_{b}_{end}") for end in ("low", "high")] for b in BATCHES
     ]
-    return any(high >= WIDE * low for low, high in ends if not (pd.isna(low) or pd.isna(high)))
+    return any(high >= _WIDE * low for low, high in ends if not (pd.isna(low) or pd.isna(high)))
 
 
 def _seeds(row: Mapping[str, Any], rows: pd.DataFrame) -> int:
@@ -181,11 +181,9 @@ def _against_linear(row: Mapping[str, Any], rows: pd.DataFrame, quality: str) ->
 def _cautions_of_run(rows: pd.DataFrame) -> list[str]:
     final = final_attempts(rows[rows["kind"].ne("linear")])
     bad = int(final["state"].isin(["FAIL", "LOST"]).sum())
-    found = (
-        [f"{bad} of {counted(len(final), 'trial')} without a result; see the causes below."]
-        if bad
-        else []
-    )
+    found = []
+    if bad:
+        found.append(f"No result of {bad} of {counted(len(final), 'trial')}; see the causes below.")
     if len(processors(rows)) > 1:
         found.append("Models were measured on several processor types.")
     return found

@@ -1,11 +1,12 @@
 """Who runs which attempt of which trial: files that only one job can create."""
 
+import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps.run import Run, read_json, write_json
+from sweeps.run import Run, write_json
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,11 @@ def _path(run: Run, number: int, attempt: int) -> Path:
 
 
 def _read(path: Path) -> Claim:
-    values = read_json(path)
-    if values is None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
         # Torn by a full disk or a crash: the attempt is taken, by nobody who still lives.
         number, attempt = (int(part) for part in path.stem.split("-"))
         return Claim(number, attempt, "", 0, "", "", {}, {}, "", None, None, None)

@@ -140,10 +140,8 @@ def resume(
     from sweeps.run import open_run
 
     run, submitted = resume_run(open_run(run_dir), trials)
-    if submitted:
-        _after_submit(run, wait, as_json)
-    elif as_json:
-        _print_json(_submission(run, {}))
+    if submitted or as_json:
+        _after_submit(run, wait, as_json, nothing=not submitted)
     else:
         print(f"nothing to do: {run.trials} trials are done; raise the budget with --trials")
 
@@ -347,12 +345,14 @@ def schema() -> None:
 take_home.add_commands(app)
 
 
-def _after_submit(run: "Run", wait: bool, as_json: bool) -> None:
-    """Say what was submitted, or follow it; as JSON, what people read goes to standard error."""
-    from sweeps.rounds import rounds
+def _after_submit(run: "Run", wait: bool, as_json: bool, *, nothing: bool = False) -> None:
+    """Say what was submitted (`nothing`: no job was), or follow it to its end.
+
+    As JSON, what people read goes to standard error.
+    """
+    from sweeps.rounds import JOB_KINDS, rounds
     from sweeps.run import shown
 
-    path = shown(os.path.relpath(run.path))
     last = rounds(run)[-1]
     if wait:
         from sweeps.follow import follow_to_end
@@ -363,14 +363,13 @@ def _after_submit(run: "Run", wait: bool, as_json: bool) -> None:
             _print_json(read_status(run, with_sacct=True).to_json())
         raise typer.Exit(code)
     if as_json:
-        kinds = ("prepare", "workers", "finalize", "guards")
-        _print_json(_submission(run, {kind: getattr(last, kind) for kind in kinds}))
-    else:
-        print(f"submitted {len(last.jobs)} jobs; watch with 'lmopt status {path} --watch'")
+        jobs = {kind: [] if nothing else getattr(last, kind) for kind in JOB_KINDS}
+        _print_json({"run": str(run.path), "trials": run.trials, "jobs": jobs})
+        return
+    from analysis.display import counted
 
-
-def _submission(run: "Run", jobs: dict[str, list[str]]) -> dict[str, Any]:
-    return {"run": str(run.path), "trials": run.trials, "jobs": jobs}
+    path = shown(os.path.relpath(run.path))
+    print(f"submitted {counted(len(last.jobs), 'job')}; watch with 'lmopt status {path} --watch'")
 
 
 def _load_profile(name: str) -> Any:

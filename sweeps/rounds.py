@@ -15,6 +15,7 @@ from sweeps.run import Run, read_json, shown, write_json
 
 _SUBMITTED = "_submitted.pkl"  # submitit's, of every job
 LAUNCH_TIMEOUT_S = 120
+JOB_KINDS = ("prepare", "workers", "measure", "finalize", "guards")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Round:
 
     @property
     def jobs(self) -> list[str]:
-        return [*self.prepare, *self.workers, *self.measure, *self.finalize, *self.guards]
+        return [job for kind in JOB_KINDS for job in getattr(self, kind)]
 
     @property
     def whole(self) -> bool:

@@ -182,11 +182,14 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def with_absolute_paths(sweep: SweepConfig) -> dict[str, Any]:
-    """Return a definition that means the same data and models from any working directory."""
-    data = sweep.model_dump(mode="json", exclude_unset=True)
+    """Return a definition that means the same from any working directory, and to later versions.
+
+    Data and models get absolute paths; defaults are written out, since they may change.
+    """
+    data = sweep.model_dump(mode="json")
     task = data["task"]
     places = [(task, "dataset"), (task.get("unlabelled") or {}, "dataset")]
-    places += [(data.get(section, {}), "model") for section in ("teacher", "student")]
+    places += [(data[section], "model") for section in ("teacher", "student")]
     for section, key in places:
         place = section.get(key)
         if place is not None and Path(place).expanduser().exists():

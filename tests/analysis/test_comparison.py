@@ -132,6 +132,7 @@ def test_speed_ups_on_different_processors_judge_nothing(
         ("runtime", "onnxruntime", "the runtime"),
         ("threads", 2, "the threads"),
         ("pad_to_multiple_of", 0, "the lengths"),
+        ("pad_to_multiple_of", pd.NA, "the lengths"),  # Rows of before it was a column.
     ],
 )
 def test_numbers_of_different_things_are_refused_in_one_line(

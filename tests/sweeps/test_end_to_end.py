@@ -26,6 +26,7 @@ from nbclient import NotebookClient
 import sweeps.configs
 from analysis.results import final_attempts, load_results, read_rows
 from lmopt.artifact import hash_files, read_manifest
+from sweeps.rounds import JOB_KINDS
 from sweeps.run import open_run
 from sweeps.study import open_study
 
@@ -207,7 +208,7 @@ def start(workspace: Path, name: str) -> Path:
     run_dir = workspace / "runs" / name
     assert (said["run"], said["trials"]) == (str(run_dir), 6)
     assert {kind: len(jobs) for kind, jobs in said["jobs"].items()} == {
-        "prepare": 1, "workers": 2, "finalize": 1, "guards": 1,
+        "prepare": 1, "workers": 2, "measure": 0, "finalize": 1, "guards": 1,
     }  # fmt: skip
     return run_dir
 
@@ -281,7 +282,8 @@ def test_everything_killed_and_resumed(outputs: dict[str, str], workspace: Path)
     assert found["finished"] and found["trials"]["COMPLETE"] == 6
     check_complete(run_dir)
     again = json.loads(lmopt("resume runs/wiped --json", workspace))
-    assert again == {"run": str(run_dir), "trials": 6, "jobs": {}}
+    assert not any(again["jobs"].values()) and again["jobs"].keys() == set(JOB_KINDS)
+    assert json.loads(lmopt("resume runs/wiped --wait --json", workspace)) == found
     ended = json.loads(lmopt("cancel runs/wiped --json", workspace))
     assert ended == {"run": str(run_dir), "cancelled_jobs": 0}
 

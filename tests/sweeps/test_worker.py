@@ -310,6 +310,18 @@ def test_a_torn_claim_does_not_stop_the_sweep(run: Run) -> None:
     check_whole(run, 12)
 
 
+def test_a_claim_that_cannot_be_read_is_nobody_s_to_take(run: Run) -> None:
+    """A disk's error says nothing of its owner, who may live."""
+    claim = worker.next_attempt(run, make_job(run), run.profile.job("worker"), worker=0)
+    assert claim is not None
+    path = next(iter(run.claims.iterdir()))
+    path.unlink()
+    path.mkdir()  # Reading it fails, as on a disk that does not answer.
+    with pytest.raises(IsADirectoryError):
+        worker.next_attempt(run, make_job(run), run.profile.job("worker"), worker=0)
+    assert claims.numbers(run) == {claim.number}
+
+
 def test_a_torn_claim_of_a_reference_point_keeps_its_place_in_the_budget(run: Run) -> None:
     """Rebuilt without it, the point would be queued once more and the budget overspent."""
     work_together(run, 1)
