@@ -61,12 +61,34 @@ def compare_runs(runs: Runs, objectives: Mapping[str, str]) -> Comparison:
 def dominators(
     points: pd.DataFrame, others: pd.DataFrame, objectives: Mapping[str, str]
 ) -> pd.array:  # type: ignore[valid-type]
-    """For each of the points (n,) the trial of the first of `others` that dominates it, or null."""
-    signs = np.array([1.0 if way == "minimize" else -1.0 for way in objectives.values()])
-    mine: NDArray[np.float64] = objective_values(points, objectives) * signs
-    theirs: NDArray[np.float64] = objective_values(others, objectives) * signs
+    """For each of the points (n,) the trial of the first of `others` that dominates it, or null.
+
+    It must be as good in every objective as measured, and surely better in one: a speed-up whose
+    interval meets the point's is not, nor is anything of an equal artifact.
+    """
+    mine, theirs = (_costs(frame, objectives) for frame in (points, others))  # (3, n, m) each
+    hashes = others.get("artifact_hash", pd.Series(pd.NA, others.index))
     found: list[int | None] = []
-    for cost in mine:
-        better = (theirs <= cost).all(axis=1) & (theirs < cost).any(axis=1)
+    for index, own in enumerate(points.get("artifact_hash", [pd.NA] * len(points))):
+        measured, (best, _) = mine[0, index], np.sort(mine[1:, index], axis=0)
+        surely = (theirs[1:].max(axis=0) < best).any(axis=1)
+        another = hashes.ne(own).fillna(True).to_numpy(dtype=bool)
+        better = (theirs[0] <= measured).all(axis=1) & surely & another
         found.append(int(others["trial"].iloc[better.argmax()]) if better.any() else None)
     return pd.array(found, dtype="Int64")
+
+
+def _costs(models: pd.DataFrame, objectives: Mapping[str, str]) -> NDArray[np.float64]:
+    """(3, n, m) of the objectives, smaller is better: as measured, and at the interval's two ends.
+
+    Where there is no interval the ends are the value itself.
+    """
+    values = objective_values(models, objectives)
+    costs = np.stack([values] * 3)
+    for column, (name, direction) in enumerate(objectives.items()):
+        for end, bound in ((1, f"{name}_low"), (2, f"{name}_high")):
+            if bound in models:
+                known = models[bound].to_numpy(dtype=float, na_value=np.nan)
+                costs[end, :, column] = np.where(np.isnan(known), values[:, column], known)
+        costs[:, :, column] *= 1.0 if direction == "minimize" else -1.0
+    return costs

@@ -77,7 +77,7 @@ def front_figure(
             _draw_labels(ax, panel, linear, limits)
             ax.tick_params(left=ax is axes[0])
         axes[0].set_ylabel(display_of(reported(quality, rows)).axis_label)
-        _draw_footer(figure, points, lines)
+        _draw_footer(figure, points[points["y"] >= limits[0]], lines)
     return figure
 
 

@@ -72,13 +72,22 @@ def untried_text(tried: Sequence[tuple[str, ...]], shown: int = 3) -> str:
 def _choose(
     group: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str]
 ) -> tuple[pd.DataFrame, str]:
-    near = group[within(group, rows, objectives, TOLERANCE)]
-    if len(near):
-        return near.nsmallest(1, "size_bytes"), "smallest within 1 point"
-    worse = quality_drop(group, rows, objectives)
-    if worse.isna().all():
-        return group.head(1), "the first"
-    return group.loc[[worse.idxmin()]], "most accurate"
+    """The model that stands for a subset, by what it is better in, and the rule in words."""
+    near = within(group, rows, objectives, TOLERANCE)
+    ranks = pd.DataFrame(
+        {
+            "size": group["size_bytes"].astype(float),
+            "worse": quality_drop(group, rows, objectives),
+            "slower": -group["speedup_b1"].astype("Float64").astype(float),
+        }
+    )
+    if near.any():
+        ranks, order, rule = ranks[near], ["size", "worse", "slower"], "smallest within 1 point"
+    elif ranks["worse"].notna().any():
+        order, rule = ["worse", "size", "slower"], "most accurate"
+    else:
+        order, rule = ["size", "slower"], "smallest"
+    return group.loc[ranks.sort_values(order, kind="stable").index[:1]], rule
 
 
 def gain_products(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:

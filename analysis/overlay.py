@@ -50,6 +50,8 @@ def fronts_figure(parts: Mapping[str, pd.DataFrame], objectives: Mapping[str, st
     first = next(iter(parts.values()))
     split = "test" if reported(quality, first) != quality else "validation"
     note = _NOTE.format(split=split)
+    if pd.concat(points.values())["y"].lt(limits[0]).any():
+        note += " Triangles at the lower edge: models below it."
     if is_timed(objectives) and len({_processor(rows) for rows in parts.values()}) > 1:
         note += " Speed-ups on different processor types do not compare."
     with mpl.rc_context(THEME):

@@ -117,7 +117,9 @@ def quality_limits(points: pd.DataFrame, linear: float | None, unit: str) -> tup
         return 0.0, 100.0 if unit == "%" else 1.0
     low, high = float(shown.min()), float(shown.max())
     pad = max((high - low) * 0.18, 0.8 if unit == "%" else 1e-3)
-    return low - pad, high + pad
+    low, high = low - pad, high + pad
+    # There is no accuracy above 100 %: room for a marker there, none for a number.
+    return low, min(high, 100 + 0.06 * (100 - low)) if unit == "%" else high
 
 
 def linear_label(linear: float, limits: tuple[float, float]) -> str:

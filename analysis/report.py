@@ -4,11 +4,12 @@ Tables are frames of plain numbers named as the rows' columns are; `format_table
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from analysis.display import display_of, format_value
-from analysis.recipes import effective_parameters
+from analysis.recipes import effective_parameters, records
 from analysis.results import final_attempts
 from analysis.schema import BATCHES
 from analysis.seeds import mean_of_seeds
@@ -20,6 +21,7 @@ NOTE = (
     "drop is against the teacher's fp32 artifact in pairs, positive is worse; speed is against it "
     "in the same runtime, timed in turn."
 )
+WIDE = 1.5  # A speed is rough where its interval ends so many times as high as it begins.
 _ERRORS = {"accuracy_test": "accuracy_test_se", "accuracy_drop_test": "accuracy_drop_test_se"}
 _SPEEDS = [f"speedup_{batch}{end}" for batch in BATCHES for end in ("", "_low", "_high", "_vs_16")]
 NUMBERS = [
@@ -93,8 +95,24 @@ def front_table(
     ]
     front = front.assign(processor=timed_on(front))
     where = ["processor"] if is_timed(objectives) and front["processor"].nunique() > 1 else []
-    names = dict.fromkeys(["trial", "method", *where, *params, *NUMBERS, *objectives])
+    front["speed_rough"] = pd.Series([why_rough(row) for row in records(front)], front.index, str)
+    names = dict.fromkeys(
+        ["trial", "method", *where, *params, *NUMBERS, *objectives, "speed_rough"]
+    )
     return front[list(names)].reset_index(drop=True)
+
+
+def why_rough(row: Mapping[str, Any]) -> str | None:
+    """Why a completed model's speed-ups are not to be relied on; None if nothing speaks against."""
+    ends = [[row.get(f"speedup_{batch}_{end}") for end in ("low", "high")] for batch in BATCHES]
+    known = [(low, high) for low, high in ends if not (pd.isna(low) or pd.isna(high))]
+    reasons = {
+        "not timed alone, other trials ran": row.get("timed_alone") is not True,
+        "timing noisy to the end": row.get("timing_noisy") is True,
+        "its interval is wide": any(high >= WIDE * low for low, high in known),
+    }
+    said = [reason for reason, holds in reasons.items() if holds]
+    return "; ".join(said) if known and said else None
 
 
 def format_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -83,18 +83,21 @@ def load_results(path: Path) -> pd.DataFrame:
     """Rows from a Parquet file, or of a run directory: `results.parquet` unless rows are newer.
 
     Raises:
-        ValueError: neither exists.
+        ValueError: neither exists, or the file is torn.
     """
     path = Path(path)
     if path.is_dir():
         compacted = path / "results.parquet"
         alone = not (path / "trials").is_dir()
-        if not compacted.exists() or not (alone or _is_fresh(compacted)):
+        if not alone and not _is_fresh(compacted):
             return read_rows(path)
         path = compacted
     if not path.exists():
         raise ValueError(f"no results at {path}; name a run directory or a results.parquet")
-    return _to_frame(pq.read_table(path))
+    try:
+        return _to_frame(pq.read_table(path))
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is no whole Parquet file: {error}") from None
 
 
 def final_attempts(rows: pd.DataFrame) -> pd.DataFrame:
@@ -148,7 +151,11 @@ def _fingerprint(run_dir: Path) -> bytes:
 
 
 def _is_fresh(compacted: Path) -> bool:
-    made_from = (pq.read_schema(compacted).metadata or {}).get(_MADE_FROM)
+    """Whether it is there, whole, and no row is newer."""
+    try:
+        made_from = (pq.read_schema(compacted).metadata or {}).get(_MADE_FROM)
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return False
     return bool(made_from == _fingerprint(compacted.parent))
 
 

@@ -62,7 +62,7 @@ def volume_figure(parts: Mapping[str, pd.DataFrame], objectives: Mapping[str, st
         ax.set(xlabel="Core-hours in trials", ylabel="Hypervolume (0 to 1)", xlim=(0, None))
         ax.set_ylim(*_volume_limits(parts, objectives))
         if len(parts) > 1:
-            ax.legend(loc="lower right")
+            ax.legend(loc="best")
     return figure
 
 
@@ -94,7 +94,10 @@ def importance_figure(table: pd.DataFrame, trials: int) -> Figure:
     with mpl.rc_context(THEME):
         figure, axes = new_figure((1, max(len(objectives), 1)), shape_in, note=note, sharey=True)
         if not objectives:
-            empty_panel(axes[0][0], f"fewer than {FEWEST_TRIALS} trials,\nor nothing varied")
+            few = trials < FEWEST_TRIALS
+            empty_panel(
+                axes[0][0], f"fewer than {FEWEST_TRIALS} trials" if few else "nothing varied"
+            )
         for ax, objective in zip(axes[0], objectives, strict=False):
             found = table[table["objective"].eq(objective)].set_index("parameter").loc[order]
             r2 = found["r2"].iloc[0]
@@ -227,8 +230,8 @@ def _draw_axis(
         levels = np.exp(even) if logs else even
     place = (scale(levels) - low) / span if high > low else np.full(len(levels), 0.5)
     ax.plot([at, at], [0, 1], color=SOFT, lw=0.9, zorder=2.5)
-    for level, height in zip(levels, 1 - place if flip else place, strict=True):
-        text = names[int(level)] if names else _number(level, shown.decimals)
+    texts = [names[int(level)] for level in levels] if names else _numbers(levels, shown.decimals)
+    for text, height in zip(texts, 1 - place if flip else place, strict=True):
         ax.annotate(
             text,
             (at, height),
@@ -243,8 +246,11 @@ def _draw_axis(
     return 1 - heights if flip else heights
 
 
-def _number(value: float, decimals: int | None) -> str:
-    return f"{value:.3g}" if decimals is None else f"{value:.{decimals}f}"
+def _numbers(values: np.ndarray, decimals: int | None) -> list[str]:
+    """Different numbers as different texts: of so many decimals, else of as few digits as do."""
+    formats = ([] if decimals is None else [f".{decimals}f"]) + [f".{n}g" for n in range(3, 18)]
+    every = ([format(value, how) for value in values] for how in formats)
+    return next(texts for texts in every if len(set(texts)) == len(texts))
 
 
 def stage_figure(table: pd.DataFrame) -> Figure:

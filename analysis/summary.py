@@ -9,9 +9,8 @@ import pandas as pd
 
 from analysis.display import counted, format_value
 from analysis.recipes import describe, method_settings, recipe_of, records
-from analysis.report import with_share
+from analysis.report import why_rough, with_share
 from analysis.results import final_attempts
-from analysis.schema import BATCHES
 from analysis.seeds import seedless
 from analysis.selection import (
     best_combination,
@@ -24,7 +23,6 @@ from analysis.selection import (
 )
 
 _Z95 = 1.96
-_WIDE = 1.5  # A speed is rough where its interval ends so many times as high as it begins.
 
 
 @dataclass(frozen=True)
@@ -107,6 +105,14 @@ def _interval(row: Mapping[str, Any]) -> str:
     text = f"{100 * drop + 0.0:.1f} points"
     if error is None or pd.isna(error):
         return text
+    if error == 0:  # Source: Hanley and Lippman-Hand (1983), the rule of three.
+        count = next((n for n in (row.get("groups_test"), row.get("examples_test")) if n), None)
+        bound = (
+            ""
+            if count is None or pd.isna(count)
+            else f"; up to {min(300 / count, 100):.1f} by the rule of three"
+        )
+        return f"{text}: no text of the test split is right for one and wrong for the other{bound}"
     low, high = (100 * (drop + sign * _Z95 * error) + 0.0 for sign in (-1, 1))
     return f"{text}, 95 % interval {low:.1f} to {high:.1f} (in pairs, by document)"
 
@@ -136,12 +142,8 @@ def _cautions(
         )
     else:
         found.append(f"Its recipe was trained with {seeds} seeds.")
-    if row.get("timing_noisy") is True:
-        found.append("Its timing was noisy to the end: take the speed as rough.")
-    elif _wide(row):
-        found.append("The interval of its speed is wide: take the speed as rough.")
-    if row.get("timed_alone") is not True:
-        found.append("It was not timed alone yet: other trials ran on the machine.")
+    if why := why_rough(row):
+        found.append(f"Take its speed as rough: {why}.")
     return found + _against_linear(row, rows, quality_objective(objectives))
 
 
@@ -149,14 +151,6 @@ def _spread(row: Mapping[str, Any]) -> float:
     """The standard error between what is lost on test and on validation; unknown ones are zero."""
     errors = [row.get(f"accuracy_drop_{split}_se") for split in ("test", "validation")]
     return math.hypot(*(0.0 if pd.isna(error) else float(error) for error in errors))
-
-
-def _wide(row: Mapping[str, Any]) -> bool:
-    """Whether the interval of a speed-up ends _WIDE times as high as it begins, or higher."""
-    ends: list[list[Any]] = [
-        [row.get(f"speedup_{b}_{end}") for end in ("low", "high")] for b in BATCHES
-    ]
-    return any(high >= _WIDE * low for low, high in ends if not (pd.isna(low) or pd.isna(high)))
 
 
 def _seeds(row: Mapping[str, Any], rows: pd.DataFrame) -> int:
@@ -174,7 +168,8 @@ def _against_linear(row: Mapping[str, Any], rows: pd.DataFrame, quality: str) ->
     size = format_value("size_bytes", linear["size_bytes"].iloc[0])
     if gain > 0.05:
         return []
-    than = f"only {100 * gain:.1f} points better" if gain > 0 else "no better"
+    points = f"{abs(100 * gain):.1f} points"
+    than = f"only {points} better" if gain > 0 else f"{points} worse" if gain < 0 else "no better"
     return [f"It is {than} than TF-IDF with logistic regression ({size} MB)."]
 
 

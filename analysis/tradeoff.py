@@ -66,7 +66,8 @@ def tradeoff_figure(rows: pd.DataFrame, objectives: Mapping[str, str]) -> Figure
             empty_panel(ax, "no completed model")
             return figure
         for which, name in zip("xy", pair, strict=True):
-            scale_axis(ax, which, name, models[name].astype(float) * display_of(name).factor)
+            shown = [f"{name}{end}" for end in ("", "_low", "_high") if f"{name}{end}" in models]
+            scale_axis(ax, which, name, models[shown].astype(float) * display_of(name).factor)
         _draw(ax, models, drop, pair)
         figure.legend(handles=_handles(drop), loc="outside right upper")
         freeze_layout(figure)

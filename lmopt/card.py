@@ -158,7 +158,7 @@ def measurement_table(lines: Sequence[Measurement], batches: Sequence[str]) -> s
     head = ["", "size, MB", "test accuracy, %", "drop, points", *speeds]
     rows = [head, ["---"] * len(head)]
     for line in lines:
-        cells = [line.name, _number(line.size_bytes, 1e-6, 2)]
+        cells = [line.name, _megabytes(line.size_bytes)]
         cells += [
             _with_error(line.accuracy, line.accuracy_se),
             _with_error(line.drop, line.drop_se),
@@ -166,6 +166,13 @@ def measurement_table(lines: Sequence[Measurement], batches: Sequence[str]) -> s
         cells += [_speedup(line.speedups.get(batch)) for batch in batches]
         rows.append(cells)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _megabytes(size_bytes: int | None) -> str:
+    """In two decimals; of what has kilobytes the first two digits."""
+    if size_bytes is None or size_bytes >= 1e5:
+        return _number(size_bytes, 1e-6, 2)
+    return f"{size_bytes / 1e6:.2g}"
 
 
 def _number(value: float | None, factor: float, decimals: int) -> str:

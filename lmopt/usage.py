@@ -17,7 +17,7 @@ from pathlib import Path
 
 {imports}
 
-here, text = Path(__file__).parent, " ".join(sys.argv[1:])
+here, text = Path(__file__).parent, " ".join(sys.argv[1:]) or sys.exit(__doc__)
 labels = json.loads((here / "labels.json").read_text(encoding="utf-8"))
 '''
 _FAST = """tokenizer = Tokenizer.from_file(str(here / "tokenizer.json"))

@@ -19,14 +19,17 @@ from analysis.selection import (
     candidates,
     front_knee,
     is_timed,
+    loses_too_much,
     main_processor,
     processors,
+    quality_drop,
     quality_objective,
     timed_on,
 )
 from sweeps.config import ConfigError
 
 BATCHES = ("b1", "b32")
+ASKED = "asked for by its number or name"
 DROP, SIZE = "accuracy_drop_validation", "size_bytes"
 
 
@@ -94,7 +97,7 @@ def choose(
     rows: pd.DataFrame,
     objectives: Mapping[str, str],
     *,
-    trial: int | None = None,
+    trial: int | str | None = None,
     knee: bool = False,
     conditions: Sequence[Condition] = (),
 ) -> Choice:
@@ -106,7 +109,7 @@ def choose(
     if (trial is not None) + knee + bool(conditions) > 1:
         raise ConfigError("give one of --trial, --knee, or conditions, not several")
     if trial is not None:
-        return choose_number(rows, trial)
+        return choose_trial(rows, trial)
     models = candidates(rows)
     if models.empty:
         raise ConfigError("no trial has finished yet; the linear model alone cannot be exported")
@@ -131,11 +134,36 @@ def _choose_best(
     best, rule = best_combination(rows, objectives)
     if knee and len(best):
         best, rule = front_knee(rows, objectives), KNEE_RULE
+        if loses_too_much(best, rows, objectives):
+            lost = 100 * quality_drop(best, rows, objectives).item()
+            split = display_of(quality_objective(objectives)).label
+            rule += f", but it loses {lost:.1f} points of {split}: not worth taking"
     if best.empty:
         raise ConfigError(
             f"{rule}: name a reference point with --trial {_numbers(candidates(rows))}"
         )
     return Choice(_record(best), rule)
+
+
+def choose_trial(rows: pd.DataFrame, wish: int | str) -> Choice:
+    """Choose a trial by its number, or a reference point by its name.
+
+    Raises:
+        ConfigError: There is none, or several of that name; what there is is named.
+    """
+    if str(wish).isdecimal():
+        return choose_number(rows, int(wish))
+    names = candidates(rows).dropna(subset="method").sort_values("trial")
+    found = [int(number) for number in names.loc[names["method"].eq(wish), "trial"]]
+    if len(found) == 1:
+        return choose_number(rows, found[0])
+    if found:
+        raise ConfigError(f"{wish} is the name of trials {', '.join(map(str, found))}: give one")
+    known = ", ".join(dict.fromkeys(names["method"]))
+    raise ConfigError(
+        f"no trial {wish!r}: give a number, or the name of a reference point"
+        + (f" ({known})" if known else "; none is completed yet")
+    )
 
 
 def choose_number(rows: pd.DataFrame, trial: int) -> Choice:
@@ -147,7 +175,7 @@ def choose_number(rows: pd.DataFrame, trial: int) -> Choice:
     completed = candidates(rows)
     found = completed[completed["trial"].eq(trial)]
     if len(found):
-        return Choice(_record(found), f"trial {trial}, as asked for")
+        return Choice(_record(found), ASKED)
     known = sorted(int(number) for number in completed["trial"])
     nearest = min(known, key=lambda number: abs(number - trial), default=None)
     hint = f"; the nearest completed one is {nearest}" if known else "; none is completed yet"

@@ -264,9 +264,12 @@ def pareto(
     ] = None,
 ) -> None:
     """Print the method table and the front, and draw the figure (PNG, SVG, PDF)."""
+    from sweeps.config import ConfigError
     from sweeps.report import pareto_report, print_report
     from sweeps.run import open_run
 
+    if as_csv and as_json:
+        raise ConfigError("give one of --csv and --json, not both")
     report = pareto_report(open_run(run_dir), figure, where=where, sort=sort)
     if as_csv:
         print(report.front.to_csv(index=False), end="")

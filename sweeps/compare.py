@@ -30,9 +30,9 @@ def compare(first: Run, second: Run) -> Comparison:
         if (a := _section(first, section)) != (b := _section(second, section)):
             key = next(name for name in {**a, **b} if a.get(name) != b.get(name))
             raise ConfigError(
-                f"{section}.{key} is {a.get(key)!r} in {first.path} and {b.get(key)!r} in "
-                f"{second.path}: sizes, drops and speed-ups of different tasks or baselines do not "
-                "compare; compare runs that differ in search, recipe or study only"
+                f"{section}.{key} is {_said(a.get(key))} in {first.path} and {_said(b.get(key))} "
+                f"in {second.path}: sizes, drops and speed-ups of different tasks or baselines do "
+                "not compare; compare runs that differ in search, recipe or study only"
             )
     names = [first.name, second.name]
     if names[0] == names[1]:
@@ -44,6 +44,10 @@ def compare(first: Run, second: Run) -> Comparison:
 def _section(run: Run, name: str) -> dict[str, Any]:
     value = getattr(run.sweep, name)
     return dict(value) if isinstance(value, dict) else value.model_dump(mode="json")
+
+
+def _said(value: object) -> str:
+    return "not set" if value is None else str(value)
 
 
 def to_json(found: Comparison) -> dict[str, Any]:
@@ -77,7 +81,8 @@ def print_comparison(found: Comparison, console: Console) -> None:
     console.print(
         Text(
             f"One reference point for both: the baseline. Judged on {', '.join(found.judged_on)}, "
-            "as measured: a difference within a standard error is no difference.",
+            "as measured: speeds differ where their 95 % intervals are apart; a difference of "
+            "accuracy within a standard error is none.",
             style="dim",
         )
     )

@@ -26,6 +26,7 @@ from lmopt.card import (
 )
 from lmopt.licence import common_licence, licence_text, licences_of
 from lmopt.pipeline import Prepared
+from sweeps.choose import ASKED
 from sweeps.remake import recipe_of
 from sweeps.run import Run, read_json
 
@@ -182,7 +183,8 @@ def _how_text(row: Row, rule: str) -> str:
         said.append("the reference's own timings scattered: read the speeds as rough")
     if row.get("macro_f1_test") is not None:
         said.append(f"macro F1 on the test split: {100 * row['macro_f1_test']:.1f} %")
-    return bullets([*said, f"chosen on the validation split: {rule}"])
+    how = "why this trial" if rule == ASKED else "chosen on the validation split"
+    return bullets([*said, f"{how}: {rule}"])
 
 
 def _usage_text(exported: Exported) -> str:

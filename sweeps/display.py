@@ -182,7 +182,8 @@ def status_view(status: Status, *, front_rows: int | None = None) -> RenderableT
         parts.append(Text(status.warning, "yellow"))
     if status.front:
         front = pd.DataFrame(status.front)
-        parts += front_views(front, title="Front so far (test split)", rows=front_rows)
+        title = "Front (test split)" if status.finished else "Front so far (test split)"
+        parts += front_views(front, title=title, rows=front_rows)
     parts.append(volume_line(status))
     return Group(*parts)
 

@@ -71,8 +71,10 @@ def check_wish(dest: Path, form: str | None) -> None:
         raise ConfigError(f"{dest} exists: remove it, or name another folder")
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{dest.name}-", dir=dest.parent):
+            pass  # Whoever may not write there should not wait for a model first.
     except OSError as error:
-        raise ConfigError(f"cannot make {dest.parent}: {error.strerror}; name another") from None
+        raise ConfigError(f"cannot make {dest}: {error.strerror}; name another") from None
 
 
 def export_trial(

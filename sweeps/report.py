@@ -37,6 +37,7 @@ class Report:
     figures: list[Path]
     title: str = "Pareto front"
     warning: str | None = None
+    figures_of: str = ""  # what is in them, where it is not what is in the front's table
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for scripts."""
@@ -96,6 +97,7 @@ def pareto_report(
         figures=figures,
         title="Pareto front" if where is None else f"Pareto front of the models where {where}",
         warning="\n".join(filter(None, warnings)) or None,
+        figures_of="" if where is None else "  (all models)",
     )
 
 
@@ -204,6 +206,16 @@ def print_page(page: "Page", console: Console) -> None:
         console.print(f"{place}: {count} figures as {kinds}", soft_wrap=True)
 
 
+def rough_note(front: pd.DataFrame) -> str | None:
+    """Say whose speeds are not to be relied on, and why; None where all are."""
+    rough = front.dropna(subset="speed_rough")
+    if rough.empty:
+        return None
+    groups = rough.groupby("speed_rough", sort=False)["trial"]
+    said = [f"{', '.join(map(str, trials))} ({why})" for why, trials in groups]
+    return f"Speed is rough of trial {'; '.join(said)}."
+
+
 def print_report(report: Report, console: Console) -> None:
     """Print the method table, the front and where the files are."""
     console.print(methods_view(report.methods))
@@ -211,8 +223,11 @@ def print_report(report: Report, console: Console) -> None:
         console.print(view)
     if report.warning:
         console.print(Text(report.warning, style="yellow"))
+    if note := rough_note(report.front):
+        console.print(Text(note, style="yellow"))
     console.print(Text(NOTE, style="dim"))
-    for note in report.methods.loc[report.methods["note"].notna()].to_dict("records"):
-        console.print(Text(f"{note['method']}: {note['note']}", style="dim"))
-    for path in (report.results, *report.figures):
-        console.print(os.path.relpath(path), soft_wrap=True)
+    for method in report.methods.loc[report.methods["note"].notna()].to_dict("records"):
+        console.print(Text(f"{method['method']}: {method['note']}", style="dim"))
+    console.print(os.path.relpath(report.results), soft_wrap=True)
+    for path in report.figures:
+        console.print(f"{os.path.relpath(path)}{report.figures_of}", soft_wrap=True)

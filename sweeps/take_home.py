@@ -27,7 +27,9 @@ def add_commands(app: typer.Typer) -> None:
 def export(
     run_dir: RunDir,
     dest: Annotated[Path, typer.Argument(help="Folder to make.", show_default=False)],
-    trial: Annotated[int | None, typer.Option(min=0, help="This trial.")] = None,
+    trial: Annotated[
+        str | None, typer.Option(help="This trial, or the reference point of that name.")
+    ] = None,
     knee: Annotated[bool, typer.Option("--knee", help="The front's knee.")] = False,
     max_accuracy_drop: Annotated[
         float | None, typer.Option(help="Against the teacher, a share: 0.01 is one point.")
@@ -66,7 +68,9 @@ def export(
 
 def reproduce(
     run_dir: RunDir,
-    trial: Annotated[int, typer.Argument(min=0, help="Its number.", show_default=False)],
+    trial: Annotated[
+        str, typer.Argument(help="Its number, or a reference point's name.", show_default=False)
+    ],
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Train the teacher again too.")
     ] = False,
@@ -77,11 +81,11 @@ def reproduce(
     Exit code 1 if it does not reproduce.
     """
     from analysis.results import load_results
-    from sweeps.choose import choose_number
+    from sweeps.choose import choose_trial
     from sweeps.run import open_run
 
     run = open_run(run_dir)
-    choice = choose_number(load_results(run.path), trial)
+    choice = choose_trial(load_results(run.path), trial)
     from sweeps.reproduce import print_reproduction, reproduce_trial
 
     with _steps() as steps:

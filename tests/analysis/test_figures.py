@@ -170,3 +170,32 @@ def test_rows_without_uncertainty_or_parameters_are_drawn(
         accuracy_drop_test_se=None, accuracy_test_se=None, recipe_json=None, speedup_b1_low=None
     )
     assert_text_is_apart(front_figure(bare, objectives))
+
+
+def test_no_axis_numbers_an_accuracy_above_a_hundred(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(24)
+    rows = rows.assign(accuracy_test=rows["accuracy_test"] + 1 - rows["accuracy_test"].max())
+    for figure in (
+        front_figure(rows, objectives),
+        fronts_figure({"a": rows, "b": rows}, objectives),
+    ):
+        low, high = figure.axes[0].get_ylim()
+        assert 100 < high < 102
+        assert max(t for t in figure.axes[0].get_yticks() if low <= t <= high) <= 100
+
+
+def test_the_legend_names_only_the_bits_that_are_drawn_and_the_note_the_triangles(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(60)
+    two = rows["recipe_json"].str.contains('"bits": 2').fillna(False) & rows["kind"].eq("search")
+    assert two.any()
+    names = ["accuracy_test", "accuracy_validation"]
+    fallen = rows.assign(**{name: rows[name].mask(two, 0.2) for name in names})
+    for shown, found in ((rows, True), (fallen, False)):
+        (legend,) = front_figure(shown, objectives).legends
+        assert ("2 bits" in {text.get_text() for text in legend.get_texts()}) == found
+    said = " ".join(text.get_text() for text in fronts_figure({"a": fallen}, objectives).texts)
+    assert "Triangles at the lower edge" in " ".join(said.split())

@@ -121,3 +121,21 @@ def test_untried_subsets_are_named() -> None:
         "and 1 more."
     )
     assert untried_text([(), ("clustering",)]) == ""
+
+
+def test_of_equal_models_the_more_accurate_and_faster_stands_for_a_subset(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    recipes = [{}, EIGHT, EIGHT, EIGHT, SPARSE, SPARSE]
+    rows = with_gains(make_rows(6, linear=False), recipes, [1] * 6)
+    rows = rows.assign(
+        kind="search",
+        method=["baseline", *[None] * 5],
+        state="COMPLETE",
+        size_bytes=[90, 30, 30, 30, 80, 70],
+        accuracy_validation=[0.9, 0.895, 0.9, 0.9, 0.5, 0.5],
+        speedup_b1=[1.0, 9.0, 2.0, 3.0, 1.0, 1.0],
+    )
+    chosen = subset_table(rows, objectives).set_index("methods")["trial"]
+    trials = rows["trial"].tolist()
+    assert chosen[("quantization",)] == trials[3] and chosen[("unstructured pruning",)] == trials[5]

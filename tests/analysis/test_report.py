@@ -157,7 +157,51 @@ def test_a_wide_interval_of_the_speed_is_said(
         speedup_b1_low=low, speedup_b1_high=high, speedup_b32_low=1.0, speedup_b32_high=1.1
     )
     cautions = summarize(rows, objectives).cautions
-    assert any("take the speed as rough" in text for text in cautions) == rough
+    assert any("speed as rough" in t and "its interval is wide" in t for t in cautions) == rough
+
+
+def test_whose_speeds_are_rough_and_why_is_in_the_front_s_table(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(24).assign(timed_alone=True, timing_noisy=False)
+    assert front_table(rows, objectives)["speed_rough"].isna().all()
+    first, *_ = front_rows(rows, objectives)["trial"]
+    is_first = rows["trial"].eq(first).fillna(False)
+    rows = rows.assign(timed_alone=~is_first, timing_noisy=is_first)
+    said = front_table(rows, objectives)["speed_rough"]
+    assert said.iloc[0] == "not timed alone, other trials ran; timing noisy to the end"
+    assert said.iloc[1:].isna().all()
+
+
+@pytest.mark.parametrize(("groups", "bound"), [(120, "up to 2.5"), (2, "up to 100.0"), (None, "")])
+def test_no_difference_found_is_not_no_difference(
+    groups: int | None, bound: str, make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(60).assign(
+        accuracy_drop_test=0.0, accuracy_drop_test_se=0.0, groups_test=groups, examples_test=None
+    )
+    lost = summarize(rows, objectives).facts["Lost against the teacher"]
+    assert lost.startswith("0.0 points: no text of the test split") and bound in lost
+    assert ("rule of three" in lost) == bool(groups)
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [
+        (-0.33, "33.0 points worse than TF-IDF"),
+        (0.0, "no better"),
+        (0.02, "only 2.0 points better"),
+    ],
+)
+def test_the_linear_model_is_the_measure(
+    gain: float, said: str, make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(60)
+    linear = rows.loc[rows["kind"].eq("linear"), "accuracy_test"].iloc[0]
+    rows = rows.assign(
+        accuracy_test=rows["accuracy_test"].where(rows["kind"].eq("linear"), linear + gain)
+    )
+    assert any(said in text for text in summarize(rows, objectives).cautions)
 
 
 def test_the_front_leaves_out_failed_dominated_and_linear_rows(
@@ -263,7 +307,9 @@ def test_the_reported_split_is_test_where_there_is_one(make_rows: MakeRows) -> N
         ("accuracy_drop_test", -0.0012, 0.004, "-0.1 ± 0.4"),
         ("speedup_b1", 9.68, None, "9.7×"),
         ("size_bytes", 5_040_000, None, "5.0"),
-        ("size_bytes", 60_000, None, "0.1"),
+        ("size_bytes", 840_000, None, "0.84"),
+        ("size_bytes", 118_000, None, "0.12"),
+        ("size_bytes", 60_000, None, "0.06"),
         ("size_bytes", 3_318, None, "0.0033"),
         ("size_share", 3_318 / 91e6, None, "0.0036 %"),
         ("accuracy_test", 0.0, None, "0.0 %"),

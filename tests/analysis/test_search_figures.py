@@ -139,3 +139,11 @@ def test_few_rows_make_figures_that_say_so(
         stage_figure(stage_table(rows)),
     ):
         figure.draw_without_rendering()
+
+
+def test_no_two_ticks_of_a_parallel_axis_say_the_same(make_rows: MakeRows) -> None:
+    rows = make_rows(60)
+    small = rows.assign(size_bytes=rows["size_bytes"] / 1e6 + 1_000_000)  # all are 1.0 MB
+    ax = parallel_figure(small, {"size_bytes": "minimize"}, []).axes[0]
+    said = [text.get_text() for text in ax.texts]
+    assert len(said) == len(set(said)) > 2

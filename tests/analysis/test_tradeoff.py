@@ -54,3 +54,12 @@ def test_with_one_objective_beside_quality_size_and_speed_are_shown(make_rows: M
     ax = tradeoff_figure(make_rows(24), two).axes[0]
     assert ax.get_xlabel() == "Model size (MB)"
     assert ax.get_ylabel() == "Speed-up over the fp32 teacher, batch 1 (×)"
+
+
+def test_the_bars_are_inside_the_axes(make_rows: MakeRows, objectives: dict[str, str]) -> None:
+    rows = make_rows(24)
+    rows = rows.assign(
+        speedup_b1_low=rows["speedup_b1"] / 3, speedup_b1_high=rows["speedup_b1"] * 3
+    )
+    low, high = tradeoff_figure(rows, objectives).axes[0].get_ylim()
+    assert low < rows["speedup_b1_low"].min() and rows["speedup_b1_high"].max() < high

@@ -230,6 +230,10 @@ def test_usage_runs_without_lmopt_and_says_what_the_model_says(
     assert float(probability) == pytest.approx(shares.max(), abs=0.02)
     assert run_usage(folder, text) == (label, float(probability))
     _, *statements = ast.parse((folder / USAGE).read_text(encoding="utf-8")).body
+    silent = subprocess.run(
+        [sys.executable, "-I", str(folder / USAGE)], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert silent.returncode == 1 and 'python usage.py "some text"' in silent.stderr
     assert sum(not isinstance(node, ast.Import | ast.ImportFrom) for node in statements) <= 13
 
 

@@ -1,12 +1,13 @@
 """Which trial is taken home, on rows where the answer is known."""
 
 import math
+import re
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from sweeps.choose import choose, choose_number, make_conditions
+from sweeps.choose import choose, choose_number, choose_trial, make_conditions
 from sweeps.config import ConfigError
 
 OBJECTIVES = {
@@ -107,6 +108,24 @@ def test_the_knee_is_the_one_that_the_report_names(rows: pd.DataFrame, linear: f
 def test_a_number_is_taken_by_its_word(rows: pd.DataFrame) -> None:
     assert choose(rows, OBJECTIVES, trial=7).trial == 7
     assert choose_number(rows, 0).row["method"] == "baseline"
+
+
+def test_a_reference_point_is_taken_by_its_name(rows: pd.DataFrame) -> None:
+    assert choose(rows, OBJECTIVES, trial="baseline").trial == 0
+    assert choose_trial(rows, "7").trial == 7
+    with pytest.raises(ConfigError, match=r"no trial 'best': .* reference point \(baseline\)"):
+        choose_trial(rows, "best")
+    rows.loc[rows["trial"].isin([1, 2]), "method"] = "pruning"  # two seeds of it
+    with pytest.raises(ConfigError, match="pruning is the name of trials 1, 2: give one"):
+        choose_trial(rows, "pruning")
+
+
+def test_a_knee_that_nobody_would_take_says_so(rows: pd.DataFrame) -> None:
+    assert "not worth" not in choose(rows, OBJECTIVES, knee=True).rule
+    rows.loc[rows["kind"].eq("search"), "accuracy_validation"] -= 0.2
+    rows = rows[rows["kind"].ne("linear")]
+    rule = choose(rows, OBJECTIVES, knee=True).rule
+    assert re.search(r"it loses 2\d\.\d points of validation accuracy: not worth taking$", rule)
 
 
 def test_a_trial_without_numbers_says_why_and_names_the_nearest(rows: pd.DataFrame) -> None:

@@ -293,6 +293,8 @@ def test_mistakes_are_one_line_and_nothing_is_computed(finished_run: Run, tmp_pa
     ):
         assert said in refused(lmopt("export", run, "new", *arguments, cwd=tmp_path))
     assert "no trial 99" in refused(lmopt("reproduce", run, 99, cwd=tmp_path))
+    assert "no trial 'best'" in refused(lmopt("reproduce", run, "best", cwd=tmp_path))
+    assert "cannot make /proc/w" in refused(lmopt("export", run, "/proc/w", cwd=tmp_path))
     assert "trial 99 has no artifact" in refused(lmopt("disk", run, "--keep", 99, cwd=tmp_path))
     assert not (tmp_path / "new").exists()
 

@@ -310,7 +310,9 @@ def test_csv_and_json_are_the_front_and_nothing_else(make_run: MakeRun) -> None:
         (["pareto", "{bbc}", "--sort", "sizebytes"], "did you mean 'size_bytes'?"),
         (["report", "{empty}"], "no finished trial yet"),
         (["compare", "{bbc}", "{bbc}"], "is given twice; name two runs"),
-        (["compare", "{bbc}", "{two}"], "objectives.speedup_b1"),
+        (["compare", "{bbc}", "{two}"], "objectives.speedup_b1 is maximize in"),
+        (["compare", "{two}", "{bbc}"], "objectives.speedup_b1 is not set in"),
+        (["pareto", "{bbc}", "--csv", "--json"], "one of --csv and --json"),
         (["report", "{bbc}", "{two}"], "report them one by one"),
     ],
 )
