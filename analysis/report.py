@@ -109,7 +109,7 @@ def why_rough(row: Mapping[str, Any]) -> str | None:
     reasons = {
         "not timed alone, other trials ran": row.get("timed_alone") is not True,
         "timing noisy to the end": row.get("timing_noisy") is True,
-        "its interval is wide": any(high >= WIDE * low for low, high in known),
+        "wide interval": any(high >= WIDE * low for low, high in known),
     }
     said = [reason for reason, holds in reasons.items() if holds]
     return "; ".join(said) if known and said else None

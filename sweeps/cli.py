@@ -176,14 +176,14 @@ def cancel(run_dir: RunDir, as_json: AsJson = False) -> None:
     """End all jobs of a run; `lmopt resume` goes on from there."""
     from analysis.display import counted
     from sweeps.launch import cancel_run
-    from sweeps.run import open_run, shown
+    from sweeps.run import open_run, quoted
 
     run = open_run(run_dir)
     count = cancel_run(run)
     if as_json:
         _print_json({"run": str(run.path), "cancelled_jobs": count})
     else:
-        print(f"cancelled {counted(count, 'job')}; go on with 'lmopt resume {shown(run_dir)}'")
+        print(f"cancelled {counted(count, 'job')}; go on with 'lmopt resume {quoted(run_dir)}'")
 
 
 @app.command(epilog="Example:  lmopt logs runs/bbc_minilm 7")
@@ -354,7 +354,7 @@ def _after_submit(run: "Run", wait: bool, as_json: bool, *, nothing: bool = Fals
     As JSON, what people read goes to standard error.
     """
     from sweeps.rounds import JOB_KINDS, rounds
-    from sweeps.run import shown
+    from sweeps.run import quoted
 
     last = rounds(run)[-1]
     if wait:
@@ -371,7 +371,7 @@ def _after_submit(run: "Run", wait: bool, as_json: bool, *, nothing: bool = Fals
         return
     from analysis.display import counted
 
-    path = shown(os.path.relpath(run.path))
+    path = quoted(os.path.relpath(run.path))
     print(f"submitted {counted(len(last.jobs), 'job')}; watch with 'lmopt status {path} --watch'")
 
 

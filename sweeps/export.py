@@ -37,7 +37,7 @@ from sweeps.config import ConfigError
 from sweeps.describe import Exported, trial_line, write_card
 from sweeps.keep import folder_bytes
 from sweeps.remake import artifact_of, prepare_again, recipe_of, threads_of
-from sweeps.run import Run, shown
+from sweeps.run import Run, quoted
 from sweeps.verify import ExportError, Written, verify
 
 
@@ -187,7 +187,7 @@ def print_result(result: Result, console: Console) -> None:
     )
     if result.note:
         console.print(Text(result.note, style="yellow"), soft_wrap=True)
-    console.print(f'try it: python {shown(f"{path}/{USAGE}")} "some text"', soft_wrap=True)
+    console.print(f'try it: python {quoted(f"{path}/{USAGE}")} "some text"', soft_wrap=True)
 
 
 def _put_in_place(folder: Path, dest: Path) -> None:

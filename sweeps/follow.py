@@ -16,7 +16,7 @@ from sweeps.display import TRIAL_HEADER, headline, status_view, trial_line
 from sweeps.launch import cancel_run
 from sweeps.reconcile import LIVE
 from sweeps.report import pareto_report, print_report
-from sweeps.run import Run, shown
+from sweeps.run import Run, quoted
 from sweeps.status import Status, read_status
 
 LOCAL_INTERVAL_S = 1.0
@@ -81,7 +81,7 @@ def follow_to_end(run: Run, console: Console) -> int:
         status = follow(run, console)
     except KeyboardInterrupt:
         return _interrupted(run, console)
-    path = shown(os.path.relpath(run.path))
+    path = quoted(os.path.relpath(run.path))
     if not status.finished or not status.trials["COMPLETE"]:
         error = status.error or f"no trial succeeded; see 'lmopt logs {path}'"
         console.print(Text(error, style="red"), soft_wrap=True)
@@ -99,7 +99,7 @@ def print_disk_line(run: Run, console: Console) -> None:
 
 
 def _interrupted(run: Run, console: Console) -> int:
-    path = shown(os.path.relpath(run.path))
+    path = quoted(os.path.relpath(run.path))
     if run.profile.scheduler == "local":
         cancel_run(run)
         console.print(f"interrupted; nothing is lost, go on with 'lmopt resume {path} --wait'")

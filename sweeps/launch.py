@@ -27,7 +27,7 @@ from sweeps.rounds import (
     rounds,
     write_round,
 )
-from sweeps.run import Run, shown
+from sweeps.run import Run, quoted
 from sweeps.study import open_study
 
 CANCEL_WAIT_S = 30.0
@@ -205,8 +205,8 @@ def submitting(run: Run) -> Iterator[None]:
             if live := live_jobs(run):
                 raise ConfigError(
                     f"{run.path} has {counted(len(live), 'job')} waiting or running: watch with "
-                    f"'lmopt status {shown(run.path)}' or end it with "
-                    f"'lmopt cancel {shown(run.path)}'"
+                    f"'lmopt status {quoted(run.path)}' or end it with "
+                    f"'lmopt cancel {quoted(run.path)}'"
                 )
             yield
     except Timeout:

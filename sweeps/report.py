@@ -19,7 +19,7 @@ from analysis.runs import front_parts, processor_note
 from analysis.selection import front_rows
 from sweeps.config import ConfigError
 from sweeps.display import front_views, methods_view
-from sweeps.run import Run, shown, write_json
+from sweeps.run import Run, quoted, write_json
 
 if TYPE_CHECKING:  # matplotlib comes with it
     from analysis.page import Page
@@ -110,7 +110,7 @@ def finished_rows(run: Run) -> pd.DataFrame:
     rows = load_results(run.path)
     if not (rows["state"].eq("COMPLETE") & rows["kind"].ne("linear")).any():
         raise ConfigError(
-            f"{run.path} has no finished trial yet; see 'lmopt status {shown(run.path)}'"
+            f"{run.path} has no finished trial yet; see 'lmopt status {quoted(run.path)}'"
         )
     return rows
 
@@ -127,7 +127,7 @@ def write_report(run: Run) -> None:
     try:
         page = page_of([run], run.path / "report")
     except Exception:  # a report must never fail the sweep that it is of
-        command = f"lmopt report {shown(run.path)}"
+        command = f"lmopt report {quoted(run.path)}"
         log.exception("no report page; try '%s'; the tables are written", command)
         return
     for name, reason in page.failures.items():
@@ -213,7 +213,7 @@ def rough_note(front: pd.DataFrame) -> str | None:
         return None
     groups = rough.groupby("speed_rough", sort=False)["trial"]
     said = [f"{', '.join(map(str, trials))} ({why})" for why, trials in groups]
-    return f"Speed is rough of trial {'; '.join(said)}."
+    return f"Rough speeds: trial {'; trial '.join(said)}."
 
 
 def print_report(report: Report, console: Console) -> None:

@@ -11,7 +11,7 @@ from filelock import FileLock
 from slurm.jobs import JobState, job_states
 from slurm.record import read_exit
 from sweeps.reconcile import LIVE
-from sweeps.run import Run, read_json, shown, write_json
+from sweeps.run import Run, quoted, read_json, write_json
 
 _SUBMITTED = "_submitted.pkl"  # submitit's, of every job
 LAUNCH_TIMEOUT_S = 120
@@ -117,13 +117,13 @@ def why_idle(run: Run, states: Mapping[str, JobState]) -> str | None:
         return (
             f"Slurm holds job {held[0]}: 'scontrol show job {held[0]}' says why,"
             f" 'scontrol release {held[0]}' lets it go on; if it asks for too much, 'lmopt cancel"
-            f" {shown(run.path)}', lower {run.path / 'profile.yaml'} and 'lmopt resume"
-            f" {shown(run.path)}'"
+            f" {quoted(run.path)}', lower {run.path / 'profile.yaml'} and 'lmopt resume"
+            f" {quoted(run.path)}'"
         )
     submitted = rounds(run)
     if any(state in LIVE for state in states.values()):
         return None
-    remedy = f"go on with 'lmopt resume {shown(run.path)}'"
+    remedy = f"go on with 'lmopt resume {quoted(run.path)}'"
     if not submitted:
         return f"no job was submitted; {remedy}"
     return f"{_last_words(run, submitted[-1], states)}; {remedy}"

@@ -69,7 +69,7 @@ class Run:
             yield
 
 
-def shown(path: Path | str) -> str:
+def quoted(path: Path | str) -> str:
     """Return a path as it can be copied into a command."""
     return shlex.quote(str(path))
 
@@ -110,7 +110,7 @@ def create_run(
 
 def _exists(path: Path) -> ConfigError:
     if (path / "sweep.yaml").exists():
-        words = f"{path} exists: continue it with 'lmopt resume {shown(path)}', or choose"
+        words = f"{path} exists: continue it with 'lmopt resume {quoted(path)}', or choose"
     else:
         words = f"{path} exists and is no run directory: choose"
     return ConfigError(f"{words} another directory with --run-dir")
