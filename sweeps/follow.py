@@ -21,6 +21,7 @@ from sweeps.status import Status, read_status
 
 LOCAL_INTERVAL_S = 1.0
 SLURM_INTERVAL_S = 10.0  # the scheduler is asked each time
+SHARE = 0.05  # of a core at most: the others' time, on a machine that runs trials beside this
 _AROUND_FRONT_LINES = 15  # of a live status: a view that is taller than the terminal is cut off
 
 
@@ -31,6 +32,7 @@ def follow(run: Run, console: Console, *, until_idle: bool = True) -> Status:
     stage = ""
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         while True:
+            began = time.process_time()
             status = read_status(run)
             print_new_rows(run, console, seen)
             if console.is_terminal:
@@ -39,7 +41,7 @@ def follow(run: Run, console: Console, *, until_idle: bool = True) -> Status:
                 stage = _print_stage(status, console, stage)
             if until_idle and (status.finished or not _alive(status)):
                 return status
-            time.sleep(interval)
+            time.sleep(max(interval, (time.process_time() - began) / SHARE))
 
 
 def print_new_rows(run: Run, console: Console, seen: set[tuple[int, int]]) -> None:
