@@ -71,7 +71,8 @@ def training_operations(sweep: SweepConfig, examples: int | None) -> float | Non
         "train_examples": examples,
     }
     points = [recipe.model_dump() for recipe in sweep.references().values()]
-    searched = {name: _mean(sweep, name, whole.get(name)) for name in (*EPOCHS, *whole)}
+    fields = (*EPOCHS, *whole, "pretrain_examples")
+    searched = {name: _mean(sweep, name, whole.get(name)) for name in fields}
     trials = [*points, *[searched] * (sweep.study.trials - len(points))]
     operations = [_operations(trial, whole, sweep.task.max_length) for trial in trials]
     known = [number for number in operations if number is not None]
@@ -99,8 +100,20 @@ def _operations(
         return 0.0
     if not known or layers is None or width is None:
         return None
-    parameters = 12.0 * layers * width**2  # attention and FFN; embeddings are looked up
-    return float(6 * parameters * min(known) * epochs * length)
+    imitated = (min(known) + (recipe["pretrain_examples"] or 0)) * recipe["pretrain_epochs"]
+    taught = min(known) * (epochs - recipe["pretrain_epochs"])
+    own = 6 * _matrices(layers, width) * (imitated + taught)
+    if imitated == 0:
+        return float(own * length)
+    if whole["layers"] is None or whole["hidden_size"] is None:
+        return None
+    read = 2 * _matrices(whole["layers"], whole["hidden_size"])  # by the whole model, forwards only
+    return float((own + read * imitated) * length)
+
+
+def _matrices(layers: float, width: float) -> float:
+    """Parameters of attention and FFN; embeddings are looked up."""
+    return 12.0 * layers * width**2
 
 
 def _mean(sweep: SweepConfig, field: str, whole: int | None) -> float | None:

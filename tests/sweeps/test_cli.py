@@ -256,6 +256,29 @@ def test_the_cost_is_that_of_the_reference_points_and_of_the_searchs_mean(
     assert training_operations(few, None) == 6 * 128 * 10 * (one + 2 * mean)
 
 
+def test_the_cost_of_pretraining_is_that_of_all_its_texts_and_of_the_teacher_s_forwards(
+    definition: dict[str, Any], tmp_path: Path
+) -> None:
+    from sweeps.config import parse_sweep
+    from sweeps.estimate import training_operations
+
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 6, "hidden_size": 10}')
+    point = {"layers": 1, "hidden_size": 5, "pretrain_epochs": 2, "pretrain_examples": 30}
+    changes: dict[str, Any] = {
+        "teacher": {"model": str(tmp_path)},
+        "student": {},
+        "recipe": {"epochs": 3},
+        "search": {"bits": [8, 4]},
+        "reference_points": {"pretrained": point},
+        "study": {"trials": 1},
+    }
+    sweep = parse_sweep({**definition, **changes}, source="x")
+    student, teacher = 12 * 1 * 5**2, 12 * 6 * 10**2
+    texts = 20 * 3 + (20 + 30) * 2
+    expected = 128 * (6 * student * texts + 2 * teacher * 50 * 2)
+    assert training_operations(sweep, 20) == expected
+
+
 def test_a_run_of_the_same_task_is_found_though_its_paths_were_made_absolute(
     tmp_path: Path, definition: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
