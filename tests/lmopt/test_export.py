@@ -34,7 +34,8 @@ from lmopt.runtime import open_session
 from lmopt.usage import USAGE, run_usage, usage_text
 
 NAMES = ["деньги", "наука", "спорт"]
-LENGTH = 16  # Shorter than the longest text, so that truncation counts.
+# Shorter than the longest text, so that truncation counts; no multiple of a padded length.
+LENGTH = 13
 
 pytestmark = pytest.mark.slow
 
@@ -189,7 +190,7 @@ def exported(form: str, classifier: Path, folder: Path) -> Path:
         model_files(folder),
         LENGTH,
         precision,
-        pad_id=measured.pad_id,
+        pad_id=measured.pad_id + (form == "openvino8"),  # What is masked may be any token.
         pad_to_multiple_of=8 if form in ("openvino", "openvino8") else 0,
     )
     (folder / USAGE).write_text(text, encoding="utf-8")

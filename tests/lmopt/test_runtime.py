@@ -178,11 +178,14 @@ def test_every_family_comes_out_right(
         assert error <= tolerance(runtime, bits) * (1 if len(lengths) > 30 else 3), lengths
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "bits"),
+    [*((family, 32) for family in FAMILIES), ("bert", 8), ("bert", 4), ("bert", 2)],
+)
 def test_a_model_for_one_shape_says_what_the_one_for_any_says(
-    family: str, build: Callable[..., Path], classifiers: dict[str, Path]
+    family: str, bits: int, build: Callable[..., Path], classifiers: dict[str, Path]
 ) -> None:
-    artifact = build(family, "openvino", 32)
+    artifact = build(family, "openvino", bits)
     model = load_classifier(classifiers[family])
     any_shape = open_session(artifact, threads=1)
     for lengths in ([7], [5, LENGTH, 17], [12, 9, 3, 3]):
