@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock
 from packaging.requirements import Requirement
 
-from slurm.jobs import JobState, cancel, is_over, job_states, log_paths
+from slurm.jobs import JobState, cancel, is_local, is_over, job_states, log_paths
 from slurm.profile import JobResources, Kind, Profile
 from slurm.scheduler import SilentControllerError, cluster_facts, submission_room, why_refused
 from slurm.submit import SubmissionError, render, submit
@@ -161,7 +161,10 @@ def _answer(
 ) -> Iterator[Finding]:
     what = f"{kind} node"
     if not is_over(state):
-        remedy = "is the partition full or down? `sinfo`; or wait longer with --wait-s"
+        full = "is the partition full or down? `sinfo`"
+        if is_local(job):
+            full = "other jobs of lmopt on this machine have its cores: wait for them"
+        remedy = f"{full}; or wait longer with --wait-s"
         yield Finding(what, f"no answer in {wait_s:.0f} s, the job was {state.lower()}", remedy)
         return
     found = read_json(place / "probe.json")

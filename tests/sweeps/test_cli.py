@@ -1,6 +1,7 @@
 """The command as a user meets it: help, mistakes, exit codes, JSON."""
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -317,6 +318,17 @@ def test_doctor_looks_at_this_machine_and_at_a_job(tmp_path: Path) -> None:
     assert "same packages" in found["worker node, python"]["said"]
     assert found["worker node, locks"]["said"] == "reach across nodes"
     assert not any((tmp_path / "it's here").iterdir())
+
+
+def test_doctor_says_who_has_the_cores_of_this_machine(tmp_path: Path) -> None:
+    place = {"TMPDIR": str(tmp_path)}
+    folder = tmp_path / f"lmopt-cores-{os.getuid()}"
+    folder.mkdir()
+    with (folder / "queue.lock").open("w") as queue:
+        fcntl.flock(queue, fcntl.LOCK_EX)  # as a job does that waits for cores
+        done = lmopt("doctor", "--on", "local", "--wait-s", 1, cwd=tmp_path, env=place)
+    assert done.returncode == 1 and "no answer in 1 s" in done.stdout, done.stderr
+    assert "other jobs of lmopt on this machine have its cores" in done.stdout
 
 
 def test_doctor_says_what_to_do_where_slurm_is_not(tmp_path: Path) -> None:
