@@ -78,7 +78,20 @@ def _start(given: Mapping[str, Any], teacher: str, student: str | None) -> list[
         start = f"Started from {origin} with {layers} of its encoder layers ({choice}){head}."
     else:
         start = f"Started from {origin}{head or ', all layers'}."
-    return [(fields, start)]
+    return [(fields, start), *_cuts(given)]
+
+
+def _cuts(given: Mapping[str, Any]) -> list[_Said]:
+    """What is taken away before anything is trained."""
+    said: list[_Said] = []
+    if (least := given.get("vocabulary_min_count")) is not None:
+        times = "" if least <= 1 else f" at least {least} times"
+        text = f"Vocabulary cut to the tokens that the training texts use{times}."
+        said.append(({"vocabulary_min_count"}, text))
+    if width := given.get("hidden_size"):
+        text = f"Hidden states narrowed to {width} by principal components."
+        said.append(({"hidden_size"}, text))
+    return said
 
 
 def _default(name: str) -> Any:
@@ -88,22 +101,42 @@ def _default(name: str) -> Any:
 def _training(given: Mapping[str, Any], recipe: Recipe) -> list[_Said]:
     said: list[_Said] = []
     epochs, recovery = given.get("epochs", 0), given.get("recovery_epochs", 0)
+    if imitated := given.get("pretrain_epochs"):
+        most = given.get("pretrain_examples")
+        extra = (
+            "" if most == 0 else f" and {f'at most {most:,}' if most else 'all'} unlabelled ones"
+        )
+        text = f"Trained for {_epochs(imitated)} on the teacher's hidden states of training texts"
+        said.append(({"pretrain_epochs", "pretrain_examples"}, f"{text}{extra}."))
     if epochs:
-        said.append(({"epochs"}, f"Distilled for {epochs:g} epochs{_loss(recipe)}."))
+        said.append(({"epochs"}, f"Distilled for {_epochs(epochs)}{_loss(recipe)}."))
+    if {"ffn_keep", "heads_keep"} & given.keys():
+        kept = f"{100 * recipe.ffn_keep:g} % of the FFN neurons, {100 * recipe.heads_keep:g} %"
+        trained = given.get("structure_epochs", 0)
+        how = f"in training for {_epochs(trained)}{_loss(recipe)}" if trained else "at once"
+        fields = {"ffn_keep", "heads_keep", "structure_epochs"}
+        said.append((fields, f"Pruned to {kept} of the attention heads, {how}."))
     if given.get("sparsity"):
-        after = f", then recovered for {recovery:g} epochs{_loss(recipe)}" if recovery else ""
+        after = f", then recovered for {_epochs(recovery)}{_loss(recipe)}" if recovery else ""
         share = f"{100 * recipe.sparsity:g} % {_CRITERIA[recipe.sparsity_criterion]}"
         fields = {"sparsity", "sparsity_criterion", "recovery_epochs"}
         said.append((fields, f"Pruned: {share}{after}."))
     rate = "static_learning_rate" if recipe.layers == 0 else "learning_rate"
     trained = ("train_examples", "batch_size", rate, "dropout", "freeze_embeddings")
     settings = [f"{name.replace('_', ' ')} {given[name]}" for name in trained if name in given]
+    if stored := given.get("finetune_epochs"):
+        text = f"Trained for {_epochs(stored)} with the weights as they are stored."
+        said.append(({"finetune_epochs"}, text))
     if (epochs or recovery) and settings:
         seed = f"Training: {', '.join(settings)}, seed {recipe.seed}."
         said.append(({*trained, "seed", "temperature", "alpha"}, seed))
     elif epochs or recovery:
         said.append(({"seed", "temperature", "alpha"}, f"Training seed {recipe.seed}."))
     return said
+
+
+def _epochs(count: float) -> str:
+    return "1 epoch" if count == 1 else f"{count:g} epochs"
 
 
 def _loss(recipe: Recipe) -> str:
@@ -124,7 +157,9 @@ def _storage(given: Mapping[str, Any], recipe: Recipe) -> list[_Said]:
         return [(set(), "Weights stored in 32 bits, not quantized.")]
     own = given.get("embedding_bits")
     said = f"Weights stored in {recipe.bits} bits, embeddings {f'in {own}' if own else 'included'}"
-    return [({"bits", "embedding_bits"}, f"{said}.")]
+    if acts := given.get("activation_bits"):
+        said += f"; matrix products in {acts}-bit integers, calibrated on training text"
+    return [({"bits", "embedding_bits", "activation_bits"}, f"{said}.")]
 
 
 def storage_in_words(recipe: Recipe) -> str:

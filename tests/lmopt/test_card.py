@@ -76,6 +76,30 @@ def test_every_step_is_said_with_its_numbers() -> None:
         (Recipe(clusters=4, bits=4), ["share 4 values"], "bits"),
         (Recipe(clusters=4, embedding_clusters=16), ["those of embeddings 16"], "included"),
         (Recipe(bits=4, embedding_bits=2), ["in 4 bits, embeddings in 2"], "included"),
+        (Recipe(bits=8, activation_bits=8), ["products in 8-bit integers"], "floating"),
+        (Recipe(vocabulary_min_count=1), ["the tokens that the training texts use."], "times"),
+        (
+            Recipe(vocabulary_min_count=3, hidden_size=64),
+            ["use at least 3 times.", "narrowed to 64 by"],
+            "Distilled",
+        ),
+        (
+            Recipe(layers=2, epochs=1, pretrain_epochs=2, pretrain_examples=40_000),
+            ["for 2 epochs on the teacher's hidden states of training texts and at most 40,000 unl",
+             "Distilled for 1 epoch on"],
+            "1 epochs",
+        ),
+        (
+            Recipe(layers=2, epochs=1, pretrain_epochs=1, pretrain_examples=0),
+            ["for 1 epoch on the teacher's hidden states of training texts."],
+            "unlabelled",
+        ),
+        (Recipe(ffn_keep=0.25), ["to 25 % of the FFN neurons, 100 % of", "at once"], "epoch"),
+        (
+            Recipe(heads_keep=0.5, structure_epochs=2, bits=4, finetune_epochs=0.5),
+            ["in training for 2 epochs on", "for 0.5 epochs with the weights as they are stored"],
+            "at once",
+        ),
     ],
 )  # fmt: skip
 def test_each_choice_is_said_as_it_was_made(recipe: Recipe, true: list[str], false: str) -> None:
