@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,6 +40,7 @@ MISTAKE = 2
 def main() -> None:
     """Run the command; a mistake of the user is one line and exit code 2, never a traceback."""
     protect_streams()
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # no line of our code
     try:
         app()
     except (ValueError, OSError, RuntimeError) as error:

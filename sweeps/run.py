@@ -15,7 +15,7 @@ import yaml
 from filelock import FileLock
 
 from slurm.profile import Profile, load_profile
-from sweeps.config import ConfigError, SweepConfig, parse_sweep
+from sweeps.config import ConfigError, SweepConfig, load_sweep
 
 GROWTH_REFUSED = "growth.refused"  # there once Slurm would not take a job grown by `retries`
 
@@ -120,18 +120,18 @@ def open_run(path: Path | str) -> Run:
     """Open an existing run directory.
 
     Raises:
-        ConfigError: It is no run directory.
+        ConfigError: It is no run directory, or one of its files is damaged.
     """
     path = Path(path)
     if not (path / "run.json").is_file():
         known = sorted(str(p.parent) for p in path.glob("*/run.json"))
         hint = f"; did you mean {known[0]}?" if known else ""
         raise ConfigError(f"{path} is not a run directory (no run.json in it){hint}")
-    state = json.loads((path / "run.json").read_text())
-    sweep = parse_sweep(
-        yaml.safe_load((path / "sweep.yaml").read_text(encoding="utf-8")),
-        source=str(path / "sweep.yaml"),
-    )
+    try:
+        state = json.loads((path / "run.json").read_text())
+    except ValueError as error:
+        raise ConfigError(f"{path / 'run.json'} is damaged: {error}") from None
+    sweep = load_sweep(path / "sweep.yaml")
     profile = load_profile(path / "profile.yaml")
     if (path / GROWTH_REFUSED).exists():
         profile = profile.without_growth()

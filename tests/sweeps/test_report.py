@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -324,6 +325,25 @@ def test_a_mistake_is_one_line(make_run: MakeRun, arguments: list[str], said: st
     assert done.returncode == 2 and not done.stdout, done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("name", ["run.json", "sweep.yaml", "profile.yaml"])
+def test_a_damaged_file_of_a_run_is_named(make_run: MakeRun, name: str) -> None:
+    run = make_run().path
+    (run / name).write_text('{"a": [')
+    done = lmopt("pareto", run)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: ") and name in done.stderr
+
+
+def test_a_torn_row_is_a_warning_of_one_line(make_run: MakeRun) -> None:
+    run = make_run().path
+    (run / "trials" / "000999-00.parquet").write_bytes(b"half a row")
+    done = lmopt("pareto", run)
+    assert done.returncode == 0 and done.stdout, done.stderr
+    assert re.fullmatch(
+        r"(warning: skipped .*999-00\.parquet, not a result row: .*\n)+", done.stderr
+    )
 
 
 def test_two_processor_types_are_never_mixed_silently(make_run: MakeRun) -> None:
