@@ -96,7 +96,7 @@ def load_results(path: Path) -> pd.DataFrame:
         raise ValueError(f"no results at {path}; name a run directory or a results.parquet")
     try:
         return _to_frame(pq.read_table(path))
-    except pa.ArrowInvalid as error:
+    except (OSError, pa.ArrowInvalid) as error:  # a damaged footer is the former
         raise ValueError(f"{path} is no whole Parquet file: {error}") from None
 
 
@@ -154,7 +154,7 @@ def _is_fresh(compacted: Path) -> bool:
     """Whether it is there, whole, and no row is newer."""
     try:
         made_from = (pq.read_schema(compacted).metadata or {}).get(_MADE_FROM)
-    except (FileNotFoundError, pa.ArrowInvalid):
+    except (OSError, pa.ArrowInvalid):
         return False
     return bool(made_from == _fingerprint(compacted.parent))
 

@@ -105,14 +105,14 @@ def _interval(row: Mapping[str, Any]) -> str:
     text = f"{100 * drop + 0.0:.1f} points"
     if error is None or pd.isna(error):
         return text
-    if error == 0:  # Source: Hanley and Lippman-Hand (1983), the rule of three.
-        count = next((n for n in (row.get("groups_test"), row.get("examples_test")) if n), None)
-        bound = (
-            ""
-            if count is None or pd.isna(count)
-            else f"; up to {min(300 / count, 100):.1f} by the rule of three"
+    if error == 0 and drop == 0:  # Source: Hanley and Lippman-Hand (1983), the rule of three.
+        count = row.get("groups_test")
+        if count is None or pd.isna(count):
+            return f"{text}: no difference was found"
+        bound = min(300 / count, 100)
+        return (
+            f"{text}: as many right in every document; up to {bound:.1f} % of documents may differ"
         )
-        return f"{text}: no text of the test split is right for one and wrong for the other{bound}"
     low, high = (100 * (drop + sign * _Z95 * error) + 0.0 for sign in (-1, 1))
     return f"{text}, 95 % interval {low:.1f} to {high:.1f} (in pairs, by document)"
 

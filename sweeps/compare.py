@@ -81,8 +81,8 @@ def print_comparison(found: Comparison, console: Console) -> None:
     console.print(
         Text(
             f"One reference point for both: the baseline. Judged on {', '.join(found.judged_on)}, "
-            "as measured: speeds differ where their 95 % intervals are apart; a difference of "
-            "accuracy within a standard error is none.",
+            "as measured; better in speed alone counts where the 95 % intervals are apart. A "
+            "difference of accuracy within a standard error is no difference, and is not left out.",
             style="dim",
         )
     )

@@ -21,7 +21,8 @@ from sweeps.status import Status, read_status
 
 LOCAL_INTERVAL_S = 1.0
 SLURM_INTERVAL_S = 10.0  # the scheduler is asked each time
-SHARE = 0.05  # of a core at most: the others' time, on a machine that runs trials beside this
+SHARE = 0.05  # of a core, as far as a look every LONGEST_S keeps to it: trials run beside this
+LONGEST_S = 10.0
 _AROUND_FRONT_LINES = 15  # of a live status: a view that is taller than the terminal is cut off
 
 
@@ -41,7 +42,8 @@ def follow(run: Run, console: Console, *, until_idle: bool = True) -> Status:
                 stage = _print_stage(status, console, stage)
             if until_idle and (status.finished or not _alive(status)):
                 return status
-            time.sleep(max(interval, (time.process_time() - began) / SHARE))
+            spared_s = (time.process_time() - began) / SHARE
+            time.sleep(max(interval, min(spared_s, LONGEST_S)))
 
 
 def print_new_rows(run: Run, console: Console, seen: set[tuple[int, int]]) -> None:

@@ -349,7 +349,10 @@ def test_the_light_modules_import_no_plotting() -> None:
 def test_a_torn_table_is_named_or_made_again_from_the_rows(make_run: Callable[..., Path]) -> None:
     run = make_run()
     table = compact(run)
-    table.write_bytes(table.read_bytes()[:200])
+    whole = table.read_bytes()
+    table.write_bytes(whole[:-400] + bytes(392) + whole[-8:])  # its footer is damaged
+    assert len(load_results(run)) == len(read_rows(run)) > 0
+    table.write_bytes(whole[:200])
     assert len(load_results(run)) == len(read_rows(run)) > 0
     with pytest.raises(ValueError, match=r"results\.parquet is no whole Parquet file"):
         load_results(table)
