@@ -109,7 +109,7 @@ def format_value(name: str, value: object, error: object = None) -> str:
     # Adding 0.0 takes the sign off a zero: a drop of -0.0 points reads like a mistake.
     number = f"{round(scaled, shown.decimals) + 0.0:.{shown.decimals}f}"
     small = {"MB": 1.0, "%": 0.05}.get(shown.unit, 0.0)  # a linear model has kilobytes, not nothing
-    if 0 < scaled < small:
+    if scaled > 0 and round(scaled, shown.decimals) < small:
         number = f"{scaled:.2g}"
     if error is not None and not pd.isna(error):  # type: ignore[call-overload]
         return f"{number} ± {float(error) * shown.factor:.{shown.decimals}f}"  # type: ignore[arg-type]

@@ -13,7 +13,6 @@ from analysis.selection import (
     TOLERANCE,
     candidates,
     main_processor,
-    quality_drop,
     quality_objective,
     within,
 )
@@ -73,21 +72,16 @@ def _choose(
     group: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str]
 ) -> tuple[pd.DataFrame, str]:
     """The model that stands for a subset, by what it is better in, and the rule in words."""
-    near = within(group, rows, objectives, TOLERANCE)
-    ranks = pd.DataFrame(
-        {
-            "size": group["size_bytes"].astype(float),
-            "worse": quality_drop(group, rows, objectives),
-            "slower": -group["speedup_b1"].astype("Float64").astype(float),
-        }
-    )
+    near, quality = within(group, rows, objectives, TOLERANCE), quality_objective(objectives)
+    sign = 1.0 if objectives[quality] == "minimize" else -1.0
+    columns = {"size_bytes": 1.0, quality: sign, "speedup_b1": -1.0}
+    values = group[list(columns)].astype("Float64").astype(float)
+    costs = values * pd.Series(columns)
     if near.any():
-        ranks, order, rule = ranks[near], ["size", "worse", "slower"], "smallest within 1 point"
-    elif ranks["worse"].notna().any():
-        order, rule = ["worse", "size", "slower"], "most accurate"
+        costs, order, rule = costs[near], list(columns), "smallest within 1 point"
     else:
-        order, rule = ["size", "slower"], "smallest"
-    return group.loc[ranks.sort_values(order, kind="stable").index[:1]], rule
+        order, rule = [quality, "size_bytes", "speedup_b1"], "most accurate"
+    return group.loc[costs.sort_values(order, kind="stable").index[:1]], rule
 
 
 def gain_products(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:

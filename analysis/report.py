@@ -103,16 +103,20 @@ def front_table(
 
 
 def why_rough(row: Mapping[str, Any]) -> str | None:
-    """Why a completed model's speed-ups are not to be relied on; None if nothing speaks against."""
+    """Why a completed model's speed-ups are not to be relied on; None: nothing does."""
     ends = [[row.get(f"speedup_{batch}_{end}") for end in ("low", "high")] for batch in BATCHES]
     known = [(low, high) for low, high in ends if not (pd.isna(low) or pd.isna(high))]
     reasons = {
-        "not timed alone, other trials ran": row.get("timed_alone") is not True,
-        "timing noisy to the end": row.get("timing_noisy") is True,
+        "not timed alone, other trials may have run": not _holds(row.get("timed_alone")),
+        "timing noisy to the end": _holds(row.get("timing_noisy")),
         "wide interval": any(high >= WIDE * low for low, high in known),
     }
     said = [reason for reason, holds in reasons.items() if holds]
     return "; ".join(said) if known and said else None
+
+
+def _holds(flag: Any) -> bool:
+    return bool(pd.notna(flag) and flag)
 
 
 def format_table(table: pd.DataFrame) -> pd.DataFrame:

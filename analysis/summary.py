@@ -168,8 +168,9 @@ def _against_linear(row: Mapping[str, Any], rows: pd.DataFrame, quality: str) ->
     size = format_value("size_bytes", linear["size_bytes"].iloc[0])
     if gain > 0.05:
         return []
-    points = f"{abs(100 * gain):.1f} points"
-    than = f"only {points} better" if gain > 0 else f"{points} worse" if gain < 0 else "no better"
+    points = round(100 * gain, 1)
+    than = f"only {points} points better" if points > 0 else f"{-points} points worse"
+    than = than if points else "no better"
     return [f"It is {than} than TF-IDF with logistic regression ({size} MB)."]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lmopt.config import Recipe
+from lmopt.config import EPOCHS, Recipe
 
 CARD = "README.md"
 CLASSIFICATION = "text-classification"
@@ -31,13 +31,19 @@ class Measurement:
     speedups: Mapping[str, Speedup] = field(default_factory=dict)
 
 
-def recipe_in_words(recipe: Recipe, *, teacher: str, student: str | None) -> list[str]:
+def recipe_in_words(
+    recipe: Recipe, *, teacher: str, student: str | None, extra_texts: bool
+) -> list[str]:
     """What was done to the teacher, one sentence a step; a field unknown here by its name.
 
     Fields at their defaults mean that nothing was done and are left out.
     """
     given = recipe.model_dump(exclude_defaults=True)
-    said = [*_start(given, teacher, student), *_training(given, recipe), *_storage(given, recipe)]
+    said = [
+        *_start(given, teacher, student),
+        *_training(given, recipe, extra_texts),
+        *_storage(given, recipe),
+    ]
     steps = [text for _, text in said]
     for name in given.keys() - {name for names, _ in said for name in names}:
         about = Recipe.model_fields[name].description
@@ -86,7 +92,7 @@ def _cuts(given: Mapping[str, Any]) -> list[_Said]:
     said: list[_Said] = []
     if (least := given.get("vocabulary_min_count")) is not None:
         times = "" if least <= 1 else f" at least {least} times"
-        text = f"Vocabulary cut to the tokens that the training texts use{times}."
+        text = f"Vocabulary cut to what the training texts use{times} and what spells other words."
         said.append(({"vocabulary_min_count"}, text))
     if width := given.get("hidden_size"):
         text = f"Hidden states narrowed to {width} by principal components."
@@ -98,15 +104,14 @@ def _default(name: str) -> Any:
     return Recipe.model_fields[name].default
 
 
-def _training(given: Mapping[str, Any], recipe: Recipe) -> list[_Said]:
+def _training(given: Mapping[str, Any], recipe: Recipe, extra_texts: bool) -> list[_Said]:
     said: list[_Said] = []
     epochs, recovery = given.get("epochs", 0), given.get("recovery_epochs", 0)
     if imitated := given.get("pretrain_epochs"):
         most = given.get("pretrain_examples")
-        extra = (
-            "" if most == 0 else f" and {f'at most {most:,}' if most else 'all'} unlabelled ones"
-        )
+        count = "the task's extra" if most is None else f"at most {most:,} extra"
         text = f"Trained for {_epochs(imitated)} on the teacher's hidden states of training texts"
+        extra = f" and of {count} texts" if extra_texts and most != 0 else ""
         said.append(({"pretrain_epochs", "pretrain_examples"}, f"{text}{extra}."))
     if epochs:
         said.append(({"epochs"}, f"Distilled for {_epochs(epochs)}{_loss(recipe)}."))
@@ -127,10 +132,11 @@ def _training(given: Mapping[str, Any], recipe: Recipe) -> list[_Said]:
     if stored := given.get("finetune_epochs"):
         text = f"Trained for {_epochs(stored)} with the weights as they are stored."
         said.append(({"finetune_epochs"}, text))
-    if (epochs or recovery) and settings:
+    learned = any(given.get(name) for name in EPOCHS)
+    if learned and settings:
         seed = f"Training: {', '.join(settings)}, seed {recipe.seed}."
         said.append(({*trained, "seed", "temperature", "alpha"}, seed))
-    elif epochs or recovery:
+    elif learned:
         said.append(({"seed", "temperature", "alpha"}, f"Training seed {recipe.seed}."))
     return said
 
@@ -193,7 +199,7 @@ def measurement_table(lines: Sequence[Measurement], batches: Sequence[str]) -> s
     head = ["", "size, MB", "test accuracy, %", "drop, points", *speeds]
     rows = [head, ["---"] * len(head)]
     for line in lines:
-        cells = [line.name, _megabytes(line.size_bytes)]
+        cells = [line.name, megabytes(line.size_bytes)]
         cells += [
             _with_error(line.accuracy, line.accuracy_se),
             _with_error(line.drop, line.drop_se),
@@ -203,8 +209,8 @@ def measurement_table(lines: Sequence[Measurement], batches: Sequence[str]) -> s
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _megabytes(size_bytes: int | None) -> str:
-    """In two decimals; of what has kilobytes the first two digits."""
+def megabytes(size_bytes: int | None) -> str:
+    """Bytes as megabytes, in two decimals; of kilobytes the first two digits."""
     if size_bytes is None or size_bytes >= 1e5:
         return _number(size_bytes, 1e-6, 2)
     return f"{size_bytes / 1e6:.2g}"

@@ -140,11 +140,16 @@ class TaskConfig(Config):
     split: SplitConfig = SplitConfig()
     seed: int = Field(0, ge=0)
     unlabelled: UnlabelledConfig | None = Field(
-        None, description="More text, labelled by the teacher; what is held out is left out of it."
+        None, description="More text to learn from; what is held out is left out of it."
     )
     rechunk: int = Field(
         0, ge=0, description="Training documents cut anew so many times: more text of that kind."
     )
+
+    @property
+    def has_extra_texts(self) -> bool:
+        """Whether there is text beside the task's own to learn from."""
+        return self.unlabelled is not None or self.rechunk > 0
 
     @model_validator(mode="after")
     def _rechunk_needs_chunks(self) -> Self:

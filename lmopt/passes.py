@@ -24,7 +24,7 @@ from lmopt.training import TrainingSettings
 class Texts(NamedTuple):
     """What a model is trained on: texts, their tokens, and a teacher's logits if it labelled them.
 
-    `extra`: the same of texts that have no labels of their own; None: there are none.
+    `extra`: the same of extra texts, whose own labels, if any, are not used; None: there are none.
     """
 
     data: Data
@@ -118,10 +118,9 @@ def pretrain_stage(walk: Walk, recipe: Recipe, model: Stage, texts: Texts, teach
             progress=walk.progress,
         )
 
-    parameters = vars(settings) | {
-        "train_examples": recipe.train_examples,
-        "pretrain_examples": recipe.pretrain_examples,
-    }
+    parameters = vars(settings) | {"train_examples": recipe.train_examples}
+    if texts.extra is not None:
+        parameters["pretrain_examples"] = recipe.pretrain_examples
     del parameters["device"]
     return walk.stage("pretrain", build, pretrain.VERSION, parameters, parents)
 

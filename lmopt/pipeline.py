@@ -52,7 +52,7 @@ class Prepared:
 
     `baseline` is the teacher's fp32 artifact, `baseline_logits` (n, classes) are its own;
     `baseline16` is the teacher stored in 16 bits. Keys of dictionaries: "validation", "test".
-    `extra`: texts without labels.
+    `extra`: texts beside the task's own, whose own labels, if any, are not used.
     """
 
     task: TaskConfig
@@ -186,7 +186,7 @@ def prepare(
 
 
 def extra_texts(walk: Walk, task: TaskConfig, data: Data, teacher: Stage) -> Texts | None:
-    """The texts without labels, as the teacher's tokenizer sees them; None if the task has none."""
+    """The task's extra texts as the teacher's tokenizer sees them; None if it has none."""
     unlabelled = unlabelled_stage(walk, task, data)
     if unlabelled is None:
         return None

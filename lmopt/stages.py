@@ -88,8 +88,8 @@ def data_stage(walk: Walk, task: TaskConfig) -> Data:
 
 
 def unlabelled_stage(walk: Walk, task: TaskConfig, data: Data) -> Data | None:
-    """Text for the teacher to label, as the one split "unlabelled"; None if none is asked for."""
-    if task.unlabelled is None and task.rechunk == 0:
+    """Text beside the task's own, as the one split "unlabelled"; None if none is asked for."""
+    if not task.has_extra_texts:
         return None
     parameters = task.model_dump(include={*EXTRA_TEXT, "chunk_min_words", "seed"})
     if task.unlabelled is not None:

@@ -10,19 +10,19 @@ from rich.console import Console
 from rich.table import Table
 
 from lmopt.capability import shape_refusal
-from lmopt.config import Recipe
+from lmopt.config import EPOCHS, Recipe
 from slurm.profile import Kind, Profile, load_profile
 from sweeps.config import SweepConfig, load_sweep
-from sweeps.estimate import estimate, model_config
+from sweeps.estimate import Counts, estimate, model_config
 from sweeps.space import describe, grid_size, probes
 
 IMITATION = ("hidden_weight", "attention_weight", "pretrain_epochs")  # of a teacher's inside
 
 
-def check_inputs(sweep: SweepConfig, profile: Profile) -> int | None:
+def check_inputs(sweep: SweepConfig, profile: Profile) -> Counts:
     """Look at the data and the models where they are on this machine, and at the jobs' cores.
 
-    Return the examples to train on; None where the data is not here.
+    Return how many texts there are to train on.
 
     Raises:
         ValueError: A folder, file or column that is not there, a class with one example, an empty
@@ -36,20 +36,22 @@ def check_inputs(sweep: SweepConfig, profile: Profile) -> int | None:
     check_threads(sweep, profile)
     task = sweep.task
     extra = Path(resolve(task.unlabelled.dataset)) if task.unlabelled is not None else None
-    examples = None
+    counts = Counts(None, None if task.has_extra_texts else 0)
     if Path(resolve(task.dataset)).exists():
         with tempfile.TemporaryDirectory() as folder:
             build_data(task, Path(folder))
             data = load_data(Path(folder))
-            examples = len(data.splits["train"].labels)
+            counts = counts._replace(train=len(data.splits["train"].labels))
             if extra.exists() if extra is not None else task.rechunk > 0:
                 build_unlabelled(task, data, Path(folder))
+                found = load_data(Path(folder)).splits["unlabelled"]
+                counts = counts._replace(extra=len(found.labels))
     for key, model in (("teacher", sweep.teacher.model), ("student", sweep.student.model)):
         place = Path(resolve(model)) if model is not None else None
         if place is not None and place.exists() and not (place / "config.json").is_file():
             raise ValueError(f"{key}.model: no model in {place} (no config.json); name its folder")
     check_shapes(sweep)
-    return examples
+    return counts
 
 
 def check_shapes(sweep: SweepConfig) -> None:
@@ -60,22 +62,33 @@ def check_shapes(sweep: SweepConfig) -> None:
     """
     models = {"teacher": sweep.teacher.model, "student": sweep.student.model}
     configs = {base: model_config(model) for base, model in models.items() if model is not None}
+    seen: set[tuple[str, float, float | None]] = set()
     for where, recipe in _asked(sweep, {"layers", "hidden_size", *IMITATION}):
         if reason := shape_refusal(configs.get(recipe.base, {}), recipe):
             raise ValueError(f"{where}.{reason}")
         imitates = any(getattr(recipe, name) > 0 for name in IMITATION)
-        if imitates and configs.get("teacher") and configs.get(recipe.base):
+        asked = (recipe.base, recipe.attention_weight, recipe.dropout)
+        if imitates and asked not in seen and configs.get("teacher") and configs.get(recipe.base):
+            seen.add(asked)
             _check_features(where, sweep, recipe)
 
 
 def _asked(sweep: SweepConfig, fields: set[str]) -> Iterator[tuple[str, Recipe]]:
-    """Yield the recipes that a sweep names, and one for each searched value of some fields."""
+    """Yield the recipes that a sweep names, and one for each searched value of some fields.
+
+    What is trained at all is trained in them: a recipe without epochs has no losses.
+    """
+    trained = {
+        name: max(float(value or 0) for value in sweep.search[name].bounds())
+        for name in EPOCHS
+        if name in sweep.search
+    }
     for name, point in sweep.references().items():
         yield f"reference_points.{name}", point
-    yield "recipe", sweep.make_recipe({})
+    yield "recipe", sweep.make_recipe(trained)
     for field in sorted(fields & sweep.search.keys()):
         for value in probes(sweep.search[field]):
-            yield "search", sweep.make_recipe({field: value})
+            yield "search", sweep.make_recipe(trained | {field: value})
 
 
 def _check_features(where: str, sweep: SweepConfig, recipe: Recipe) -> None:
@@ -114,7 +127,7 @@ def plan(path: Path, on: str) -> dict[str, Any]:
     """Return what a sweep would run: space, budget, reference points, projected core-hours."""
     sweep = load_sweep(path)
     profile = load_profile(on)
-    examples = check_inputs(sweep, profile)
+    counts = check_inputs(sweep, profile)
     points = grid_size(sweep.search)
     return {
         "name": sweep.name,
@@ -133,7 +146,7 @@ def plan(path: Path, on: str) -> dict[str, Any]:
         "workers": sweep.resources.workers,
         "profile": profile.name,
         "elsewhere": _elsewhere(sweep),
-        "estimate": asdict(estimate(sweep, Path("runs"), examples)),
+        "estimate": asdict(estimate(sweep, Path("runs"), counts)),
     }
 
 

@@ -153,7 +153,8 @@ def choose_trial(rows: pd.DataFrame, wish: int | str) -> Choice:
     """
     if str(wish).isdecimal():
         return choose_number(rows, int(wish))
-    names = candidates(rows).dropna(subset="method").sort_values("trial")
+    final = final_attempts(rows)
+    names = final[final["kind"].eq("reference")].sort_values("trial")
     found = [int(number) for number in names.loc[names["method"].eq(wish), "trial"]]
     if len(found) == 1:
         return choose_number(rows, found[0])
@@ -162,7 +163,7 @@ def choose_trial(rows: pd.DataFrame, wish: int | str) -> Choice:
     known = ", ".join(dict.fromkeys(names["method"]))
     raise ConfigError(
         f"no trial {wish!r}: give a number, or the name of a reference point"
-        + (f" ({known})" if known else "; none is completed yet")
+        + (f" ({known})" if known else "; none has ended yet")
     )
 
 

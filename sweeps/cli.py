@@ -124,9 +124,9 @@ def submit(
     if trials is not None:
         definition = definition.with_trials(trials)
     path = run_dir or Path("runs") / definition.name
-    examples = check_inputs(definition, profile)
+    counts = check_inputs(definition, profile)
     if dry_run:
-        print(render_run(definition, profile, path, examples))
+        print(render_run(definition, profile, path, counts))
         return
     run = create_run(path, definition, profile, cache or path.parent / "cache", collect())
     launch_new(run)

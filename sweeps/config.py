@@ -224,6 +224,11 @@ class SweepConfig(_Strict):
         base = "teacher" if self.student.model is None else "student"
         return Recipe(**{"base": base, **self.recipe, **params}).canonical()
 
+    def asks_for(self, field: str) -> bool:
+        """Whether any trial may have a field of the recipe that is not zero."""
+        places = [self.search, self.recipe, *(self.reference_points or {}).values()]
+        return any(bool(place.get(field)) for place in places)
+
     def with_trials(self, trials: int) -> "SweepConfig":
         """Return the same sweep with another budget."""
         data = self.model_dump(mode="json", exclude_unset=True)

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.display import counted
+from analysis.report import why_rough
 from analysis.results import final_attempts
 from analysis.schema import BATCHES
 from analysis.selection import candidates, timed_processor
@@ -18,6 +19,7 @@ from lmopt.card import (
     bullets,
     front_matter,
     measurement_table,
+    megabytes,
     method_tags,
     model_card,
     recipe_in_words,
@@ -90,7 +92,7 @@ def _summary(row: Row, prepared: Prepared, exported: Exported) -> str:
     labels = ", ".join(prepared.label_names[:20])
     text = f"A text classifier ({len(prepared.label_names)} labels: {labels})"
     if shown.size_bytes is not None:
-        text += f" of {shown.size_bytes / 1e6:.2f} MB"
+        text += f" of {megabytes(shown.size_bytes)} MB"
     if shown.accuracy is not None:
         text += f" with a test accuracy of {_interval(shown.accuracy, shown.accuracy_se)}"
     return f"{text}.\n\n{exported.note or ''}"
@@ -108,6 +110,7 @@ def _recipe_text(run: Run, row: Row, student: str | None) -> str:
         recipe_of(row),
         teacher=shown_place(run.sweep.teacher.model),
         student=None if student is None else shown_place(student),
+        extra_texts=run.sweep.task.has_extra_texts,
     )
     return bullets(steps)
 
@@ -177,10 +180,8 @@ def _how_text(row: Row, rule: str) -> str:
                 f"90th percentile {row[f'latency_{batch}_p90_ms']:.2f} ms"
                 + (f"; {against:.1f}x against the teacher in 16 bits" if against else "")
             )
-    if not row.get("timed_alone"):
-        said.append("timed while other trials were running: read the speeds as rough")
-    if row.get("timing_noisy"):
-        said.append("the reference's own timings scattered: read the speeds as rough")
+    if why := why_rough(row):
+        said.append(f"read the speeds as rough: {why}")
     if row.get("macro_f1_test") is not None:
         said.append(f"macro F1 on the test split: {100 * row['macro_f1_test']:.1f} %")
     how = "why this trial" if rule == ASKED else "chosen on the validation split"

@@ -162,7 +162,7 @@ def _answer(
     what = f"{kind} node"
     if not is_over(state):
         full = "is the partition full or down? `sinfo`"
-        if is_local(job):
+        if is_local(job) and state == "PENDING":
             full = "other jobs of lmopt on this machine have its cores: wait for them"
         remedy = f"{full}; or wait longer with --wait-s"
         yield Finding(what, f"no answer in {wait_s:.0f} s, the job was {state.lower()}", remedy)

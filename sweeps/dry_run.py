@@ -5,7 +5,7 @@ from pathlib import Path
 from slurm.profile import Dependency, Kind, Profile
 from slurm.submit import render
 from sweeps.config import SweepConfig
-from sweeps.estimate import Estimate, estimate
+from sweeps.estimate import Counts, Estimate, estimate
 from sweeps.launch import worker_count, worker_jobs
 
 # A job's title, its kind, and what it waits for; its number is Slurm's to give: names stand for it.
@@ -18,18 +18,15 @@ _JOBS: list[tuple[str, Kind, str, Dependency]] = [
 ]
 
 
-def render_run(sweep: SweepConfig, profile: Profile, path: Path, examples: int | None) -> str:
-    """Return the scripts that submitting would hand to the scheduler, and the projected cost.
-
-    `examples` are those to train on, where known.
-    """
+def render_run(sweep: SweepConfig, profile: Profile, path: Path, counts: Counts) -> str:
+    """Return the scripts that submitting would hand to the scheduler, and the projected cost."""
     apart = bool(profile.measure.model_fields_set)
     parts = [
         f"### {title}\n{_script(sweep, profile, path, title, kind, after, dependency)}"
         for title, kind, after, dependency in _JOBS
         if title != "measure" or apart
     ]
-    cost = estimate(sweep, path.parent, examples)
+    cost = estimate(sweep, path.parent, counts)
     return "\n".join([*parts, f"### {projection(sweep, profile, cost)}"])
 
 

@@ -1,21 +1,28 @@
 """What a sweep will cost, before it runs: from trials of the same task, or from arithmetic."""
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
 from analysis.results import load_results
 from lmopt.capability import shape
 from lmopt.config import EPOCHS, Recipe
-from sweeps.config import SweepConfig
+from sweeps.config import ConfigError, SweepConfig, load_sweep, parse_sweep
 from sweeps.run import read_json, with_absolute_paths
 
 FIXED_S = 15.0  # of a trial that trains nothing: its artifact saved, evaluated and timed
+
+
+class Counts(NamedTuple):
+    """How many texts there are to train on, and extra ones beside them; None where nobody knows."""
+
+    train: int | None = None
+    extra: int | None = 0
 
 
 @dataclass(frozen=True)
@@ -26,8 +33,8 @@ class Estimate:
     basis: str
 
 
-def estimate(sweep: SweepConfig, runs: Path, examples: int | None = None) -> Estimate:
-    """Estimate the core-hours of a sweep; `examples` are those of its train split, where known.
+def estimate(sweep: SweepConfig, runs: Path, counts: Counts) -> Estimate:
+    """Estimate the core-hours of a sweep.
 
     The mean trial of earlier runs of the same task and teacher under `runs`, if there are any;
     otherwise 6 floating point operations a parameter and token (Kaplan et al. 2020, section 2.1)
@@ -38,7 +45,7 @@ def estimate(sweep: SweepConfig, runs: Path, examples: int | None = None) -> Est
     if seconds:
         hours = float(np.mean(seconds)) * sweep.study.trials / 3600
         return Estimate(hours, f"mean of {len(seconds)} trials of the same task and teacher")
-    operations = training_operations(sweep, examples)
+    operations = training_operations(sweep, counts)
     if operations is None:
         return Estimate(None, "needs data, or recipe.train_examples, and a model that are on disk")
     hours = (operations / _flops_per_core() + FIXED_S * sweep.study.trials) / 3600
@@ -46,11 +53,12 @@ def estimate(sweep: SweepConfig, runs: Path, examples: int | None = None) -> Est
 
 
 def _similar(sweep: SweepConfig, runs: Path) -> Iterable[Path]:
-    wanted = with_absolute_paths(sweep)  # as a run directory has them
+    wanted = parse_sweep(with_absolute_paths(sweep), source=sweep.name)  # as a run has them
     for path in sorted(runs.glob("*/sweep.yaml")):
-        other = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if all(other.get(key) == wanted.get(key) for key in ("task", "teacher", "recipe")):
-            yield path.parent
+        with contextlib.suppress(ConfigError):  # of another version, or damaged
+            other = load_sweep(path)
+            if all(getattr(other, k) == getattr(wanted, k) for k in ("task", "teacher", "recipe")):
+                yield path.parent
 
 
 def _core_seconds(run_dir: Path) -> list[float]:
@@ -59,22 +67,25 @@ def _core_seconds(run_dir: Path) -> list[float]:
     return [float(value) for value in complete]
 
 
-def training_operations(sweep: SweepConfig, examples: int | None) -> float | None:
+def training_operations(sweep: SweepConfig, counts: Counts) -> float | None:
     """Floating point operations of all trials: the reference points, then the search's mean.
 
     None where nobody knows the number of texts, or the model's shape.
     """
     model = shape(model_config(sweep.student.model or sweep.teacher.model))
+    teacher = shape(model_config(sweep.teacher.model))
     whole = {
         "layers": model["layers"],
         "hidden_size": model["hidden_size"],
-        "train_examples": examples,
+        "train_examples": counts.train,
+        "pretrain_examples": counts.extra,
     }
     points = [recipe.model_dump() for recipe in sweep.references().values()]
-    fields = (*EPOCHS, *whole, "pretrain_examples")
-    searched = {name: _mean(sweep, name, whole.get(name)) for name in fields}
+    searched = {name: _mean(sweep, name, whole.get(name)) for name in (*EPOCHS, *whole)}
     trials = [*points, *[searched] * (sweep.study.trials - len(points))]
-    operations = [_operations(trial, whole, sweep.task.max_length) for trial in trials]
+    reading = _matrices(teacher["layers"], teacher["hidden_size"])
+    length = sweep.task.max_length
+    operations = [_operations(trial, whole, reading, length) for trial in trials]
     known = [number for number in operations if number is not None]
     return sum(known) if len(known) == len(operations) else None
 
@@ -87,33 +98,43 @@ def model_config(model: str) -> dict[str, Any]:
 
 
 def _operations(
-    recipe: Mapping[str, Any], whole: Mapping[str, int | None], length: int
+    recipe: Mapping[str, Any],
+    whole: Mapping[str, int | None],
+    teacher: float | None,
+    length: int,
 ) -> float | None:
-    """Of one trial's training; a field that is None is as the `whole` model and data have it."""
-    epochs = sum(recipe[name] for name in EPOCHS)
-    asked = recipe["train_examples"]
-    known = [count for count in (asked, whole["train_examples"]) if count is not None]
+    """Of one trial's training; a field that is None is as the `whole` model and data have it.
+
+    `teacher`: parameters of the model that reads along where its hidden states are learned.
+    """
+    imitations = recipe["pretrain_epochs"]
+    epochs = sum(recipe[name] for name in EPOCHS) - imitations
     layers, width = (
         whole[name] if recipe[name] is None else recipe[name] for name in ("layers", "hidden_size")
     )
-    if epochs == 0 or layers == 0:
+    if epochs + imitations == 0 or layers == 0:
         return 0.0
-    if not known or layers is None or width is None:
+    own, texts = _matrices(layers, width), _at_most(recipe, whole, "train_examples")
+    if own is None or texts is None:
         return None
-    imitated = (min(known) + (recipe["pretrain_examples"] or 0)) * recipe["pretrain_epochs"]
-    taught = min(known) * (epochs - recipe["pretrain_epochs"])
-    own = 6 * _matrices(layers, width) * (imitated + taught)
-    if imitated == 0:
-        return float(own * length)
-    if whole["layers"] is None or whole["hidden_size"] is None:
-        return None
-    read = 2 * _matrices(whole["layers"], whole["hidden_size"])  # by the whole model, forwards only
-    return float((own + read * imitated) * length)
+    operations = 6 * own * texts * epochs
+    if imitations:
+        extra = _at_most(recipe, whole, "pretrain_examples")
+        if extra is None or teacher is None:
+            return None
+        operations += (6 * own + 2 * teacher) * (texts + extra) * imitations
+    return float(operations * length)
 
 
-def _matrices(layers: float, width: float) -> float:
-    """Parameters of attention and FFN; embeddings are looked up."""
-    return 12.0 * layers * width**2
+def _at_most(recipe: Mapping[str, Any], whole: Mapping[str, int | None], name: str) -> float | None:
+    """How many texts a recipe takes of those that there are; None: unknown."""
+    known = [count for count in (recipe[name], whole[name]) if count is not None]
+    return min(known) if known else None
+
+
+def _matrices(layers: float | None, hidden_size: float | None) -> float | None:
+    """Parameters of attention and FFN; embeddings are looked up. None: unknown."""
+    return None if layers is None or hidden_size is None else 12.0 * layers * hidden_size**2
 
 
 def _mean(sweep: SweepConfig, field: str, whole: int | None) -> float | None:

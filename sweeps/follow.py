@@ -21,8 +21,8 @@ from sweeps.status import Status, read_status
 
 LOCAL_INTERVAL_S = 1.0
 SLURM_INTERVAL_S = 10.0  # the scheduler is asked each time
-SHARE = 0.05  # of a core, as far as a look every LONGEST_S keeps to it: trials run beside this
-LONGEST_S = 10.0
+SHARE = 0.05  # of a core that looking may take: trials run beside it
+LONGEST_S = 10.0  # between two looks, even where they cost more than that
 _AROUND_FRONT_LINES = 15  # of a live status: a view that is taller than the terminal is cut off
 
 

@@ -9,6 +9,7 @@ from pandas import isna
 from pandas.api.types import is_scalar
 
 from analysis.display import format_value
+from analysis.report import why_rough
 from analysis.results import final_attempts, load_results
 from analysis.schema import BATCHES, COLUMNS
 from slurm.jobs import log_paths
@@ -83,10 +84,8 @@ def _numbers(values: Row) -> list[str]:
         ends = [shown(f"speedup_{batch}_{end}") for end in ("low", "high")]
         lines.append(f"speed-up at batch {batch[1:]}: {shown(f'speedup_{batch}')} "
                      f"(95 % interval {ends[0]} to {ends[1]})")  # fmt: skip
-    if present(values, "timing_noisy"):
-        lines.append("its timings scattered to the end: take its speed with care")
-    elif not present(values, "timed_alone"):
-        lines.append("timed while other jobs ran; the front is timed alone at the end")
+    if why := why_rough(values):
+        lines.append(f"take its speed as rough: {why}")
     return lines
 
 

@@ -97,7 +97,7 @@ def pareto_report(
         figures=figures,
         title="Pareto front" if where is None else f"Pareto front of the models where {where}",
         warning="\n".join(filter(None, warnings)) or None,
-        figures_of="" if where is None else "  (all models)",
+        figures_of="" if where is None else "all models",
     )
 
 
@@ -229,5 +229,6 @@ def print_report(report: Report, console: Console) -> None:
     for method in report.methods.loc[report.methods["note"].notna()].to_dict("records"):
         console.print(Text(f"{method['method']}: {method['note']}", style="dim"))
     console.print(os.path.relpath(report.results), soft_wrap=True)
+    of = f"  ({report.figures_of})" if report.figures_of else ""
     for path in report.figures:
-        console.print(f"{os.path.relpath(path)}{report.figures_of}", soft_wrap=True)
+        console.print(f"{os.path.relpath(path)}{of}", soft_wrap=True)

@@ -182,9 +182,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def with_absolute_paths(sweep: SweepConfig) -> dict[str, Any]:
-    """Return a definition that means the same from any working directory, and to later versions.
+    """Return a definition that means the same data and models from any working directory.
 
-    Data and models get absolute paths; defaults are written out, since they may change.
+    What it leaves to defaults is written out, since they may change; its recipes are as given.
     """
     data = sweep.model_dump(mode="json")
     task = data["task"]

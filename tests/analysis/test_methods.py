@@ -139,3 +139,10 @@ def test_of_equal_models_the_more_accurate_and_faster_stands_for_a_subset(
     chosen = subset_table(rows, objectives).set_index("methods")["trial"]
     trials = rows["trial"].tolist()
     assert chosen[("quantization",)] == trials[3] and chosen[("unstructured pruning",)] == trials[5]
+    f1 = {
+        "macro_f1_validation": "maximize",
+        "size_bytes": "minimize",
+    }  # and no baseline to lose against
+    alone = rows[1:].assign(macro_f1_validation=[0.7, 0.9, 0.8, 0.5, 0.6])
+    chosen = subset_table(alone, f1).set_index("methods")["trial"]
+    assert chosen[("quantization",)] == trials[2] and chosen[("unstructured pruning",)] == trials[5]

@@ -22,8 +22,8 @@ from lmopt.config import Recipe
 from lmopt.licence import Licence, card_licence, common_licence, licence_text, licences_of
 
 
-def words(recipe: Recipe) -> str:
-    return "\n".join(recipe_in_words(recipe, teacher="rubert", student="tiny2"))
+def words(recipe: Recipe, *, extra: bool = True) -> str:
+    return "\n".join(recipe_in_words(recipe, teacher="rubert", student="tiny2", extra_texts=extra))
 
 
 def test_the_teacher_as_it_is_was_only_stored() -> None:
@@ -77,22 +77,22 @@ def test_every_step_is_said_with_its_numbers() -> None:
         (Recipe(clusters=4, embedding_clusters=16), ["those of embeddings 16"], "included"),
         (Recipe(bits=4, embedding_bits=2), ["in 4 bits, embeddings in 2"], "included"),
         (Recipe(bits=8, activation_bits=8), ["products in 8-bit integers"], "floating"),
-        (Recipe(vocabulary_min_count=1), ["the tokens that the training texts use."], "times"),
+        (Recipe(vocabulary_min_count=1), ["the training texts use and what spells"], "times"),
         (
             Recipe(vocabulary_min_count=3, hidden_size=64),
-            ["use at least 3 times.", "narrowed to 64 by"],
+            ["use at least 3 times and", "narrowed to 64 by"],
             "Distilled",
         ),
         (
             Recipe(layers=2, epochs=1, pretrain_epochs=2, pretrain_examples=40_000),
-            ["for 2 epochs on the teacher's hidden states of training texts and at most 40,000 unl",
+            ["for 2 epochs on the teacher's hidden states of training texts and of at most 40,000",
              "Distilled for 1 epoch on"],
             "1 epochs",
         ),
         (
             Recipe(layers=2, epochs=1, pretrain_epochs=1, pretrain_examples=0),
             ["for 1 epoch on the teacher's hidden states of training texts."],
-            "unlabelled",
+            "extra",
         ),
         (Recipe(ffn_keep=0.25), ["to 25 % of the FFN neurons, 100 % of", "at once"], "epoch"),
         (
@@ -213,3 +213,22 @@ def test_the_parts_must_agree_for_the_whole_to_have_a_licence() -> None:
     mit, apache = [Licence("MIT", "x")], [Licence("apache-2.0", "x"), Licence("MIT", "y")]
     assert common_licence([mit, mit]) == "mit"
     assert common_licence([mit, apache]) == common_licence([mit, []]) == "unknown"
+
+
+def test_extra_texts_are_said_where_the_task_has_them() -> None:
+    recipe = Recipe(layers=2, epochs=1, pretrain_epochs=1).canonical()
+    assert "of training texts and of the task's extra texts." in words(recipe)
+    assert "extra" not in words(recipe, extra=False)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(ffn_keep=0.5, structure_epochs=1, alpha=0.7, seed=3),
+        Recipe(bits=4, finetune_epochs=1, seed=3),
+        Recipe(layers=2, pretrain_epochs=1, seed=3),
+    ],
+)
+def test_whatever_was_trained_has_its_seed(recipe: Recipe) -> None:
+    said = words(recipe.canonical())
+    assert "seed 3." in said and "`" not in said

@@ -115,7 +115,10 @@ def test_a_reference_point_is_taken_by_its_name(rows: pd.DataFrame) -> None:
     assert choose_trial(rows, "7").trial == 7
     with pytest.raises(ConfigError, match=r"no trial 'best': .* reference point \(baseline\)"):
         choose_trial(rows, "best")
-    rows.loc[rows["trial"].isin([1, 2]), "method"] = "pruning"  # two seeds of it
+    rows.loc[rows["trial"].eq(6), ["kind", "method"]] = ["reference", "clustering"]
+    with pytest.raises(ConfigError, match=r"trial 6 .*FAIL \(diverged"):
+        choose_trial(rows, "clustering")
+    rows.loc[rows["trial"].isin([1, 2]), ["kind", "method"]] = ["reference", "pruning"]  # two seeds
     with pytest.raises(ConfigError, match="pruning is the name of trials 1, 2: give one"):
         choose_trial(rows, "pruning")
 

@@ -209,11 +209,12 @@ def test_the_dry_run_prints_the_array_that_the_queue_has_room_for(
     from sweeps import launch
     from sweeps.config import parse_sweep
     from sweeps.dry_run import render_run
+    from sweeps.estimate import Counts
 
     monkeypatch.setattr(launch, "submission_room", lambda *_: 4 + launch.OTHER_JOBS)
     profile = Profile(name="x", scheduler="slurm", time_min=60, trials_per_job=1)
     said = render_run(
-        parse_sweep(definition, source="x"), profile, tmp_path / "runs" / "small", None
+        parse_sweep(definition, source="x"), profile, tmp_path / "runs" / "small", Counts()
     )
     assert re.findall(r"--array=(\S+)%", said) == ["0-3"]
 
@@ -232,7 +233,7 @@ def test_the_cost_is_that_of_the_reference_points_and_of_the_searchs_mean(
     definition: dict[str, Any], tmp_path: Path
 ) -> None:
     from sweeps.config import parse_sweep
-    from sweeps.estimate import training_operations
+    from sweeps.estimate import Counts, training_operations
 
     (tmp_path / "config.json").write_text('{"num_hidden_layers": 6, "hidden_size": 10}')
     changes: dict[str, Any] = {
@@ -248,26 +249,30 @@ def test_the_cost_is_that_of_the_reference_points_and_of_the_searchs_mean(
         "study": {"trials": 5},
     }
     sweep = parse_sweep({**definition, **changes}, source="x")
-    assert training_operations(sweep, None) is None
+    assert training_operations(sweep, Counts()) is None
     one, mean = 12 * 1 * 10**2 * 7, 12 * 4 * 9**2 * 7
-    assert training_operations(sweep, 50) == 6 * 128 * 50 * (one + 2 * mean)
+    assert training_operations(sweep, Counts(50)) == 6 * 128 * 50 * (one + 2 * mean)
     changes["recipe"] |= {"train_examples": 10}
     few = parse_sweep({**definition, **changes}, source="x")
-    assert training_operations(few, 50) == 6 * 128 * 10 * (one + 2 * mean)
-    assert training_operations(few, None) == 6 * 128 * 10 * (one + 2 * mean)
+    assert training_operations(few, Counts(50)) == 6 * 128 * 10 * (one + 2 * mean)
+    assert training_operations(few, Counts()) == 6 * 128 * 10 * (one + 2 * mean)
 
 
+@pytest.mark.parametrize(("asked", "extra", "read"), [(30, 70, 30), (30, 10, 10), (None, 70, 70)])
 def test_the_cost_of_pretraining_is_that_of_all_its_texts_and_of_the_teacher_s_forwards(
-    definition: dict[str, Any], tmp_path: Path
+    asked: int | None, extra: int, read: int, definition: dict[str, Any], tmp_path: Path
 ) -> None:
     from sweeps.config import parse_sweep
-    from sweeps.estimate import training_operations
+    from sweeps.estimate import Counts, training_operations
 
-    (tmp_path / "config.json").write_text('{"num_hidden_layers": 6, "hidden_size": 10}')
-    point = {"layers": 1, "hidden_size": 5, "pretrain_epochs": 2, "pretrain_examples": 30}
+    for name, layers in (("teacher", 6), ("student", 3)):
+        (tmp_path / name).mkdir()
+        shape = {"num_hidden_layers": layers, "hidden_size": 10}
+        (tmp_path / name / "config.json").write_text(json.dumps(shape))
+    point = {"layers": 1, "hidden_size": 5, "pretrain_epochs": 2, "pretrain_examples": asked}
     changes: dict[str, Any] = {
-        "teacher": {"model": str(tmp_path)},
-        "student": {},
+        "teacher": {"model": str(tmp_path / "teacher")},
+        "student": {"model": str(tmp_path / "student")},
         "recipe": {"epochs": 3},
         "search": {"bits": [8, 4]},
         "reference_points": {"pretrained": point},
@@ -275,9 +280,11 @@ def test_the_cost_of_pretraining_is_that_of_all_its_texts_and_of_the_teacher_s_f
     }
     sweep = parse_sweep({**definition, **changes}, source="x")
     student, teacher = 12 * 1 * 5**2, 12 * 6 * 10**2
-    texts = 20 * 3 + (20 + 30) * 2
-    expected = 128 * (6 * student * texts + 2 * teacher * 50 * 2)
-    assert training_operations(sweep, 20) == expected
+    seen = (20 + read) * 2
+    expected = 128 * (6 * student * (20 * 3 + seen) + 2 * teacher * seen)
+    assert training_operations(sweep, Counts(20, extra)) == expected
+    unknown = training_operations(sweep, Counts(20, None))
+    assert (unknown is None) == (asked is None)
 
 
 def test_a_run_of_the_same_task_is_found_though_its_paths_were_made_absolute(

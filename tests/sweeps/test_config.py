@@ -172,6 +172,7 @@ def test_a_shape_that_the_model_cannot_be_cut_to_is_refused(
         {"recipe": {"pretrain_epochs": 1}},
         {"reference_points": {"one": {"hidden_weight": 1.0, "epochs": 1}}},
         {"search": {"pretrain_epochs": [0, 1], "layers": [1, 2]}},
+        {"recipe": {"hidden_weight": 1.0}, "search": {"epochs": [1, 3]}},
     ],
 )
 def test_a_student_that_reads_other_tokens_cannot_imitate_and_that_is_said_before(

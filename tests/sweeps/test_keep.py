@@ -88,6 +88,30 @@ def swept(run: Run, pipeline: None) -> Run:
     return sweep_through(run)
 
 
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        ({}, False),
+        ({"recipe": {"epochs": 1, "unlabelled_examples": 9}}, True),
+        ({"reference_points": {"more": {"epochs": 1, "unlabelled_examples": 9}}}, True),
+    ],
+)
+def test_the_prepare_job_labels_extra_text_for_those_who_distil_on_it(
+    changes: dict[str, Any],
+    asked: bool,
+    run: Run,
+    definition: dict[str, Any],
+    pipeline: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr(worker, "labelled", lambda _, prepared: called.append(prepared))
+    other = beside(run, definition, run.path.parent / "other", **changes)
+    monkeypatch.setattr(worker, "this_job", lambda: make_job(other))
+    worker.prepare_run(str(other.path))
+    assert bool(called) == asked
+
+
 def beside(run: Run, definition: dict[str, Any], folder: Path, **changes: Any) -> Run:
     """Another run with the same cache."""
     sweep = parse_sweep({**definition, **changes}, source="test")
