@@ -14,7 +14,14 @@ from lmopt.capability import shape
 from lmopt.config import EPOCHS, Recipe
 from sweeps.config import ConfigError, SweepConfig, load_sweep, parse_sweep
 from sweeps.run import read_json, with_absolute_paths
+from sweeps.space import grid_size
 
+# Trials that agree in these share one pretraining, which the cache keeps.
+PRETRAINING = {
+    "base", "layers", "layer_choice", "hidden_size", "vocabulary_min_count", "embedding_rank",
+    "pretrain_epochs", "pretrain_learning_rate", "pretrain_examples",
+    "train_examples", "batch_size", "freeze_embeddings", "dropout", "seed",
+}  # fmt: skip
 FIXED_S = 15.0  # of a trial that trains nothing: its artifact saved, evaluated and timed
 
 
@@ -82,10 +89,15 @@ def training_operations(sweep: SweepConfig, counts: Counts) -> float | None:
     }
     points = [recipe.model_dump() for recipe in sweep.references().values()]
     searched = {name: _mean(sweep, name, whole.get(name)) for name in (*EPOCHS, *whole)}
-    trials = [*points, *[searched] * (sweep.study.trials - len(points))]
-    reading = _matrices(teacher["layers"], teacher["hidden_size"])
-    length = sweep.task.max_length
-    operations = [_operations(trial, whole, reading, length) for trial in trials]
+    others = sweep.study.trials - len(points)
+    shapes = grid_size({k: v for k, v in sweep.search.items() if k in PRETRAINING})
+    pretrained = {tuple(point[name] for name in sorted(PRETRAINING)): point for point in points}
+    reading, length = _matrices(teacher["layers"], teacher["hidden_size"]), sweep.task.max_length
+    operations = [
+        *(_training(point, whole, length) for point in [*points, *[searched] * others]),
+        *(_pretraining(point, whole, reading, length) for point in pretrained.values()),
+        *[_pretraining(searched, whole, reading, length)] * int(min(others, shapes)),
+    ]
     known = [number for number in operations if number is not None]
     return sum(known) if len(known) == len(operations) else None
 
@@ -97,33 +109,36 @@ def model_config(model: str) -> dict[str, Any]:
     return read_json(Path(resolve(model)) / "config.json") or {}
 
 
-def _operations(
-    recipe: Mapping[str, Any],
-    whole: Mapping[str, int | None],
-    teacher: float | None,
-    length: int,
+def _training(
+    recipe: Mapping[str, Any], whole: Mapping[str, int | None], length: int
 ) -> float | None:
-    """Of one trial's training; a field that is None is as the `whole` model and data have it.
+    """Of one trial without pretraining; what a field leaves open is as in the `whole` model."""
+    epochs = sum(recipe[name] for name in EPOCHS) - recipe["pretrain_epochs"]
+    own, texts = _parameters(recipe, whole), _at_most(recipe, whole, "train_examples")
+    if epochs == 0 or own == 0:
+        return 0.0
+    return None if own is None or texts is None else float(6 * own * texts * epochs * length)
 
-    `teacher`: parameters of the model that reads along where its hidden states are learned.
-    """
-    imitations = recipe["pretrain_epochs"]
-    epochs = sum(recipe[name] for name in EPOCHS) - imitations
+
+def _pretraining(
+    recipe: Mapping[str, Any], whole: Mapping[str, int | None], teacher: float | None, length: int
+) -> float | None:
+    """Of one student, with the forward passes of a teacher of so many parameters."""
+    epochs, own = recipe["pretrain_epochs"], _parameters(recipe, whole)
+    if epochs == 0 or own == 0:
+        return 0.0
+    texts, extra = (_at_most(recipe, whole, f"{kind}_examples") for kind in ("train", "pretrain"))
+    if own is None or teacher is None or texts is None or extra is None:
+        return None
+    return float((6 * own + 2 * teacher) * (texts + extra) * epochs * length)
+
+
+def _parameters(recipe: Mapping[str, Any], whole: Mapping[str, int | None]) -> float | None:
+    """Those of a student's encoder layers."""
     layers, width = (
         whole[name] if recipe[name] is None else recipe[name] for name in ("layers", "hidden_size")
     )
-    if epochs + imitations == 0 or layers == 0:
-        return 0.0
-    own, texts = _matrices(layers, width), _at_most(recipe, whole, "train_examples")
-    if own is None or texts is None:
-        return None
-    operations = 6 * own * texts * epochs
-    if imitations:
-        extra = _at_most(recipe, whole, "pretrain_examples")
-        if extra is None or teacher is None:
-            return None
-        operations += (6 * own + 2 * teacher) * (texts + extra) * imitations
-    return float(operations * length)
+    return _matrices(layers, width)
 
 
 def _at_most(recipe: Mapping[str, Any], whole: Mapping[str, int | None], name: str) -> float | None:

@@ -287,6 +287,28 @@ def test_the_cost_of_pretraining_is_that_of_all_its_texts_and_of_the_teacher_s_f
     assert (unknown is None) == (asked is None)
 
 
+def test_the_cost_counts_a_pretraining_once_that_trials_share(
+    definition: dict[str, Any], tmp_path: Path
+) -> None:
+    from sweeps.config import parse_sweep
+    from sweeps.estimate import Counts, training_operations
+
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 6, "hidden_size": 10}')
+    same = {"layers": 2, "pretrain_epochs": 1}
+    changes: dict[str, Any] = {
+        "teacher": {"model": str(tmp_path)},
+        "student": {},
+        "recipe": {"layers": 1, "pretrain_epochs": 1, "pretrain_examples": 0},
+        "search": {"bits": [8, 4, 2], "seed": [0, 1], "clusters": [None, 4]},
+        "reference_points": {"a": {**same, "bits": 8}, "b": {**same, "clusters": 4}},
+        "study": {"trials": 9},
+    }
+    sweep = parse_sweep({**definition, **changes}, source="x")
+    layer = 12 * 10**2
+    one, two = (6 * layers * layer + 2 * 6 * layer for layers in (1, 2))
+    assert training_operations(sweep, Counts(20)) == 128 * 20 * (two + 2 * one)
+
+
 def test_a_run_of_the_same_task_is_found_though_its_paths_were_made_absolute(
     tmp_path: Path, definition: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
