@@ -13,6 +13,16 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from lmopt.data import Tokens, concatenate, pad
 
 
+class States(NamedTuple):
+    """A teacher's hidden states, as many rows a text as it has tokens: from `start[i]` for text i.
+
+    `rows` (tokens of all texts, layers, width) are the bits of bf16; they may be on disk.
+    """
+
+    rows: npt.NDArray[np.int16]
+    start: npt.NDArray[np.int64]
+
+
 class Examples(NamedTuple):
     """What a classifier is trained on; `teacher_logits` (n, classes) for a soft loss.
 
@@ -22,6 +32,7 @@ class Examples(NamedTuple):
     tokens: Tokens
     labels: npt.NDArray[np.int64]
     teacher_logits: npt.NDArray[np.float32] | None = None
+    states: States | None = None
 
 
 def subset(count: int, limit: int | None, seed: int) -> npt.NDArray[np.int64]:
@@ -34,11 +45,12 @@ def select(examples: Examples, indices: npt.NDArray[np.int64]) -> Examples:
     """These examples alone."""
     texts = [examples.tokens[i] for i in indices]
     offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
-    logits = examples.teacher_logits
+    logits, states = examples.teacher_logits, examples.states
     return Examples(
         Tokens(np.concatenate(texts), offsets),
         examples.labels[indices],
         None if logits is None else logits[indices],
+        None if states is None else States(states.rows, states.start[indices]),
     )
 
 
@@ -79,7 +91,7 @@ class ExampleDataset(Dataset[dict[str, Any]]):
     """The chosen examples, one dictionary each.
 
     `token_dropout` is the probability with which each token between the first and the last is left
-    out, anew at each epoch; label and teacher's logits stay those of the whole text.
+    out, anew at each epoch; what a teacher said stays as it said it of the whole text.
 
     Source: Iyyer et al. (2015), Deep Unordered Composition Rivals Syntactic Methods for Text
     Classification, section 3.2 (word dropout).
@@ -106,6 +118,9 @@ class ExampleDataset(Dataset[dict[str, Any]]):
         example = {"input_ids": ids, "labels": self.examples.labels[index]}
         if self.examples.teacher_logits is not None:
             example["teacher_logits"] = self.examples.teacher_logits[index]
+        if self.examples.states is not None:
+            rows, start = self.examples.states
+            example["states"] = rows[start[index] : start[index] + len(ids)]
         return example
 
 
@@ -118,9 +133,15 @@ class Collator:
     def __call__(self, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         input_ids, mask = pad([example["input_ids"] for example in batch], self.pad_id)
         arrays = {"input_ids": input_ids, "attention_mask": mask}
-        for name in batch[0].keys() - {"input_ids"}:
+        for name in batch[0].keys() - {"input_ids", "states"}:
             arrays[name] = np.stack([example[name] for example in batch])
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        if "states" in batch[0]:
+            states = np.zeros((*mask.shape, *batch[0]["states"].shape[1:]), np.int16)
+            for i, example in enumerate(batch):
+                states[i, : len(example["states"])] = example["states"]
+            tensors["states"] = torch.from_numpy(states).view(torch.bfloat16)
+        return tensors
 
 
 class LengthSampler(Sampler[int]):

@@ -1,15 +1,16 @@
 """Hidden-state and attention losses: a student that also imitates what happens inside its teacher.
 
-The frozen teacher reads each batch beside the student: the hidden states of a whole corpus would
-take gigabytes.
+The frozen teacher reads each batch beside the student, or has read all texts before
+(`lmopt.pretrain.save_states`): its forward pass costs more than a small student's whole step.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from lmopt.layers import layer_map
 from lmopt.models import load_classifier, load_tokenizer
@@ -112,12 +113,7 @@ class FeatureLoss:
         self.student, self.teacher, self.token_ids = student, teacher, token_ids
         self.hidden_weight, self.attention_weight = hidden_weight, attention_weight
         config = student.config
-        self.layers = layer_map(
-            config.num_hidden_layers,
-            teacher.config.num_hidden_layers,
-            getattr(config, "kept_layers", None),
-            getattr(config, "kept_of", None),
-        )
+        self.layers = answering_layers(config, teacher.config)
         self.outputs = {
             "output_hidden_states": hidden_weight > 0,
             "output_attentions": attention_weight > 0,
@@ -144,22 +140,47 @@ class FeatureLoss:
         if hasattr(self.student, "feature_projection"):
             del self.student.feature_projection
 
-    def __call__(self, student: Any, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """The loss (scalar) of the student's outputs for a batch; ids and mask (batch, seq)."""
-        with torch.no_grad():
-            teacher = self.teacher(
-                input_ids=self.token_ids[input_ids], attention_mask=mask, **self.outputs
-            )
-        total = torch.zeros((), device=mask.device)
-        projection = getattr(self.student, "feature_projection", None)
-        for i, j in enumerate(self.layers):
+    def __call__(
+        self,
+        student: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        states: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The loss (scalar) of the student's outputs for a batch; ids and mask (batch, seq).
+
+        `states` (batch, seq, student's layers, D): the teacher's, where it has read the texts
+        before; it has no attention to show then.
+        """
+        hidden: Sequence[torch.Tensor] = () if states is None else states.unbind(2)
+        attentions: Sequence[torch.Tensor] = ()
+        if states is None:
+            with torch.no_grad():
+                ids = self.token_ids[input_ids]
+                teacher = self.teacher(ids, attention_mask, **self.outputs)
             if self.hidden_weight > 0:
-                states = student.hidden_states[i + 1], teacher.hidden_states[j + 1]
-                total = total + self.hidden_weight * hidden_loss(*states, mask, projection)
+                hidden = [teacher.hidden_states[layer + 1] for layer in self.layers]
             if self.attention_weight > 0:
-                attentions = student.attentions[i], teacher.attentions[j]
-                total = total + self.attention_weight * attention_loss(*attentions, mask)
+                attentions = [teacher.attentions[layer] for layer in self.layers]
+        total = torch.zeros((), device=attention_mask.device)
+        projection = getattr(self.student, "feature_projection", None)
+        for i, answer in enumerate(hidden):
+            loss = hidden_loss(student.hidden_states[i + 1], answer, attention_mask, projection)
+            total = total + self.hidden_weight * loss
+        for i, answer in enumerate(attentions):
+            loss = attention_loss(student.attentions[i], answer, attention_mask)
+            total = total + self.attention_weight * loss
         return total / len(self.layers)
+
+
+def answering_layers(student: PretrainedConfig, teacher: PretrainedConfig) -> list[int]:
+    """`layer_map` of two models' configurations."""
+    return layer_map(
+        student.num_hidden_layers,
+        teacher.num_hidden_layers,
+        getattr(student, "kept_layers", None),
+        getattr(student, "kept_of", None),
+    )
 
 
 def feature_loss(

@@ -12,10 +12,10 @@ import numpy as np
 
 from lmopt import data as datas
 from lmopt import distill, finetune, pretrain, prune, sensitivity, structure, student, vocabulary
-from lmopt.cache import Stage
+from lmopt.cache import Stage, run_stage
 from lmopt.config import Recipe
-from lmopt.data import Data
-from lmopt.examples import Examples, join, take
+from lmopt.data import Data, Tokens
+from lmopt.examples import Examples, States, join, select, subset, take
 from lmopt.sources import fingerprint, resolve
 from lmopt.stages import Walk, calibration_texts
 from lmopt.training import TrainingSettings
@@ -99,18 +99,20 @@ def pretrain_stage(walk: Walk, recipe: Recipe, model: Stage, texts: Texts, teach
         learning_rate=recipe.pretrain_learning_rate,
         token_dropout=0,
     )
-    parents = [model.key, teacher.key, texts.tokens.key]
-    if texts.extra is not None:
-        parents.append(texts.extra.tokens.key)
+    parts = [texts] if texts.extra is None else [texts, texts.extra]
+    parents = [model.key, teacher.key, *(part.tokens.key for part in parts)]
 
     def build(folder: Path, scratch: Path) -> None:
-        examples = take(_examples(texts, False), recipe.train_examples, recipe.seed)
-        if texts.extra is not None:
-            extra = take(_examples(texts.extra, False), recipe.pretrain_examples, recipe.seed)
+        examples, *more = (_examples(part, False) for part in parts)
+        chosen = subset(len(examples.labels), recipe.train_examples, recipe.seed)
+        for extra in more:
+            drawn = subset(len(extra.labels), recipe.pretrain_examples, recipe.seed)
+            chosen = np.append(chosen, drawn + len(examples.labels))
             examples = join(examples, extra)
+        states = _states(walk, model, teacher, examples.tokens, parents[1:])
         pretrain.pretrain(
             model.path,
-            examples,
+            select(examples._replace(states=states), chosen),
             settings,
             teacher=teacher.path,
             folder=folder,
@@ -123,6 +125,39 @@ def pretrain_stage(walk: Walk, recipe: Recipe, model: Stage, texts: Texts, teach
         parameters["pretrain_examples"] = recipe.pretrain_examples
     del parameters["device"]
     return walk.stage("pretrain", build, pretrain.VERSION, parameters, parents)
+
+
+def _states(
+    walk: Walk, model: Stage, teacher: Stage, tokens: Tokens, parents: list[str]
+) -> States | None:
+    """What the teacher makes of these tokens, once for all students; None where it is too much.
+
+    Part of the stage that asks for it, so that nobody makes it for a student who has learned it.
+    """
+    layers = pretrain.states_to_learn(model.path, teacher.path, int(tokens.offsets[-1]))
+    if layers is None:
+        return None
+
+    def build(folder: Path, _: Path) -> None:
+        pretrain.save_states(
+            model.path,
+            teacher.path,
+            tokens,
+            layers,
+            folder / "states.npy",
+            device=walk.device,
+            progress=walk.progress,
+        )
+
+    stage = run_stage(
+        walk.cache,
+        "hidden_states",
+        build,
+        version=pretrain.STATES_VERSION,
+        parameters={"layers": layers},
+        parents=parents,
+    )
+    return States(np.load(stage.path / "states.npy", mmap_mode="r"), tokens.offsets[:-1])
 
 
 def distill_stage(walk: Walk, recipe: Recipe, model: Stage, texts: Texts, teacher: Stage) -> Stage:

@@ -168,13 +168,13 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         labels = inputs.pop("labels")
-        teacher_logits = inputs.pop("teacher_logits", None)
+        teacher_logits, states = inputs.pop("teacher_logits", None), inputs.pop("states", None)
         wanted = self.features.outputs if self.features is not None else {}
         outputs = model(**inputs, **wanted)
         loss = self.loss_function(outputs.logits.float(), labels, teacher_logits)
         if self.features is not None:
             with autocast(labels.device):
-                loss = loss + self.features(outputs, inputs["input_ids"], inputs["attention_mask"])
+                loss = loss + self.features(outputs, **inputs, states=states)
         if not torch.isfinite(loss):
             step = self.state.global_step
             raise DivergedError(f"loss is {loss.item()} at step {step}: lower learning_rate")

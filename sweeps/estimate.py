@@ -123,14 +123,14 @@ def _training(
 def _pretraining(
     recipe: Mapping[str, Any], whole: Mapping[str, int | None], teacher: float | None, length: int
 ) -> float | None:
-    """Of one student, with the forward passes of a teacher of so many parameters."""
+    """Of one student, with a forward pass of each text of a teacher of so many parameters."""
     epochs, own = recipe["pretrain_epochs"], _parameters(recipe, whole)
     if epochs == 0 or own == 0:
         return 0.0
     texts, extra = (_at_most(recipe, whole, f"{kind}_examples") for kind in ("train", "pretrain"))
     if own is None or teacher is None or texts is None or extra is None:
         return None
-    return float((6 * own + 2 * teacher) * (texts + extra) * epochs * length)
+    return float((6 * own * epochs + 2 * teacher) * (texts + extra) * length)
 
 
 def _parameters(recipe: Mapping[str, Any], whole: Mapping[str, int | None]) -> float | None:

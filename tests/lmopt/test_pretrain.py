@@ -1,16 +1,20 @@
 """General distillation: what it brings nearer, what it leaves alone, what its stage depends on."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from lmopt.cache import Stage
 from lmopt.config import Recipe, TaskConfig, TeacherConfig
 from lmopt.data import load_tokens
-from lmopt.examples import padded
+from lmopt.examples import Collator, ExampleDataset, Examples, States, pad_id, padded, select
 from lmopt.features import feature_loss
 from lmopt.models import load_classifier
 from lmopt.passes import Texts, pretrain_stage, student_stage
+from lmopt.pretrain import save_states, states_to_learn
 from lmopt.stages import Walk, data_stage, teacher_stage, tokens_stage, unlabelled_stage
 
 RECIPE = Recipe(layers=1, pretrain_epochs=4, batch_size=16, dropout=0.0)
@@ -40,24 +44,29 @@ def task(csv_file: Path, tmp_path: Path) -> TaskConfig:
     )
 
 
-def test_hidden_states_come_nearer_and_the_head_stays(
-    walk: Walk, task: TaskConfig, teacher_folder: Path
-) -> None:
+@pytest.fixture
+def prepared(walk: Walk, task: TaskConfig, teacher_folder: Path) -> tuple[Stage, Texts, Stage]:
+    """An untrained student, all texts, and their teacher."""
     data = data_stage(walk, task)
     extra = unlabelled_stage(walk, task, data)
     assert extra is not None
     tokens = tokens_stage(walk, data, teacher_folder, 16)
     config = TeacherConfig(model=str(teacher_folder), epochs=1, learning_rate=1e-3)
     teacher = teacher_stage(walk, data, tokens, config)
-    student = student_stage(walk, data, RECIPE, teacher, tokens)
     more = Texts(extra, tokens_stage(walk, extra, teacher_folder, 16), tokens, "unlabelled")
     texts = Texts(data, tokens, tokens, extra=more)  # Nobody asks for logits.
+    return student_stage(walk, data, RECIPE, teacher, tokens), texts, teacher
 
+
+def test_hidden_states_come_nearer_and_the_head_stays(
+    walk: Walk, prepared: tuple[Stage, Texts, Stage]
+) -> None:
+    student, texts, teacher = prepared
     made = pretrain_stage(walk, RECIPE, student, texts, teacher)
     before, after = load_classifier(student.path), load_classifier(made.path)
     torch.testing.assert_close(after.classifier.weight, before.classifier.weight, rtol=0, atol=0)
     assert not any("projection" in name for name, _ in after.named_parameters())
-    near, far = (distance(s.path, teacher.path, tokens.path) for s in (made, student))
+    near, far = (distance(s.path, teacher.path, texts.tokens.path) for s in (made, student))
     assert near < 0.6 * far
 
     changes = (
@@ -69,6 +78,51 @@ def test_hidden_states_come_nearer_and_the_head_stays(
     )
     for recipe, read, same in changes:
         assert (pretrain_stage(walk, recipe, student, read, teacher).key == made.key) is same
+
+
+def test_states_are_the_teacher_s_text_by_text(
+    walk: Walk, prepared: tuple[Stage, Texts, Stage], tmp_path: Path
+) -> None:
+    student, texts, teacher = prepared
+    tokens = load_tokens(texts.tokens.path / "tokens.npz")["test"]
+    layers = states_to_learn(student.path, teacher.path, 1)
+    model = load_classifier(teacher.path)
+    assert layers == [model.config.num_hidden_layers - 1]
+    save_states(student.path, teacher.path, tokens, [0, 1], tmp_path / "s.npy", batch_size=7)
+
+    rows = np.load(tmp_path / "s.npy", mmap_mode="r")
+    labels = np.zeros(len(tokens), np.int64)
+    examples = Examples(tokens, labels, states=States(rows, tokens.offsets[:-1]))
+    examples = select(examples, np.array([9, 3, 20]))
+    dataset = ExampleDataset(examples, np.array([0, 2]))
+    batch = Collator(pad_id(model))([dataset[0], dataset[1]])
+    asked = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    with torch.no_grad():
+        states = model(**asked, output_hidden_states=True).hidden_states
+    real = batch["attention_mask"].bool()
+    wanted = torch.stack([states[1], states[2]], dim=2)[real]
+    torch.testing.assert_close(batch["states"][real].float(), wanted, rtol=1e-2, atol=2e-2)
+    assert not batch["states"][~real].any()
+
+
+def test_a_teacher_that_read_before_teaches_as_one_that_reads_along(
+    walk: Walk, prepared: tuple[Stage, Texts, Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student, texts, teacher = prepared
+    recipe = RECIPE.model_copy(update={"pretrain_examples": 2})
+    before = pretrain_stage(walk, recipe, student, texts, teacher)
+    other = pretrain_stage(walk, recipe.model_copy(update={"seed": 1}), student, texts, teacher)
+    assert other.key != before.key
+    assert len(list(walk.cache.glob("hidden_states/*/states.npy"))) == 1  # For both.
+
+    monkeypatch.setattr("lmopt.pretrain.MAX_STATES_BYTES", 0)
+    alone = replace(walk, cache=walk.cache.parent / "another")
+    along = pretrain_stage(alone, recipe, student, texts, teacher)
+    assert not list(alone.cache.glob("hidden_states/*"))
+    path = texts.tokens.path
+    one, two, untaught = (distance(s.path, teacher.path, path) for s in (before, along, student))
+    assert one == pytest.approx(two, rel=0.02)
+    assert one < 0.6 * untaught
 
 
 def distance(student: Path, teacher: Path, tokens: Path) -> float:

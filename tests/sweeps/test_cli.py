@@ -280,8 +280,8 @@ def test_the_cost_of_pretraining_is_that_of_all_its_texts_and_of_the_teacher_s_f
     }
     sweep = parse_sweep({**definition, **changes}, source="x")
     student, teacher = 12 * 1 * 5**2, 12 * 6 * 10**2
-    seen = (20 + read) * 2
-    expected = 128 * (6 * student * (20 * 3 + seen) + 2 * teacher * seen)
+    texts = 20 + read
+    expected = 128 * (6 * student * (20 * 3 + texts * 2) + 2 * teacher * texts)
     assert training_operations(sweep, Counts(20, extra)) == expected
     unknown = training_operations(sweep, Counts(20, None))
     assert (unknown is None) == (asked is None)
