@@ -223,10 +223,13 @@ def _note(
     failed = int(final["state"].isin(["FAIL", "LOST"]).sum())
     below = int((points["y"] < limits[0]).sum())
     shown = "test" if reported(quality, rows) != quality else "validation"
+    chosen = "Fronts and best combination" if points["label"].eq(BEST).any() else "Fronts"
+    searched = points["on_front"] & points["kind"].ne("reference")
+    large = "; large points: of all together" if searched.any() else ""
     note = (
-        "Fronts and best combination are chosen on validation, accuracy is shown on the "
-        f"{shown} split. Line: front of the panel's two objectives; large points: of all together. "
-        "Bars: 95 % intervals, of accuracy for the difference to the teacher in pairs, clustered "
-        f"by document. Completed: {len(points)}, failed: {failed}."
+        f"{chosen} are chosen on validation, accuracy is shown on the {shown} split. "
+        f"Line: front of the panel's two objectives{large}. Bars: 95 % intervals, of accuracy "
+        "for the difference to the teacher in pairs, clustered by document. "
+        f"Completed: {len(points)}, failed: {failed}."
     )
     return f"{note} Triangles at the lower edge: {below} below it." if below else note

@@ -33,18 +33,27 @@ def figure_points(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataF
     """
     quality = quality_objective(objectives)
     models = candidates(rows).reset_index(drop=True)
-    best, _ = best_combination(rows, objectives)
     column = reported(quality, rows)
-    named = models["kind"].eq("reference") & ~seedless(models).duplicated()
-    label = models["method"].where(named)
-    label = label.mask(models["trial"].isin(best["trial"]), BEST).replace("baseline", "teacher")
     return models.assign(
         y=_shown(models, column),
         y_bar=_Z95 * _standard_error(models, column) * display_of(column).factor,
         bits=_bits(models),
-        label=label,
+        label=model_labels(models, rows, objectives),
         on_front=models["trial"].isin(front_rows(rows, objectives)["trial"]),
     ).dropna(subset="y")
+
+
+def model_labels(
+    models: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str]
+) -> pd.Series:
+    """What a figure calls its models: the best combination, and reference points by their name.
+
+    Seeds of one recipe share a name, which their first model bears; most models have none.
+    """
+    best, _ = best_combination(rows, objectives)
+    named = models["kind"].eq("reference") & ~seedless(models).duplicated()
+    names = models["method"].where(named)
+    return names.mask(models["trial"].isin(best["trial"]), BEST).replace("baseline", "teacher")
 
 
 def panel_points(

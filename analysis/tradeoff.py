@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from analysis.display import display_of
 from analysis.labels import Label, place_labels
 from analysis.pareto import front_mask
-from analysis.points import BEST
+from analysis.points import BEST, model_labels
 from analysis.selection import (
-    best_combination,
     candidates,
     main_processor,
     quality_drop,
@@ -39,7 +38,7 @@ _USUAL = {"size_bytes": "minimize", "speedup_b1": "maximize"}  # where there is 
 _NOTE = (
     "Each point is a model; its marker says how much accuracy it loses against the teacher on "
     "validation, where models are chosen. A line is the best speed to be had at a size for at most "
-    "so many points lost. Circled: the best combination. {bars}"
+    "so many points lost. {circled}{bars}"
 )
 
 
@@ -59,8 +58,11 @@ def tradeoff_figure(rows: pd.DataFrame, objectives: Mapping[str, str]) -> Figure
     drop = quality_drop(models, rows, objectives).to_numpy(dtype=float)
     timed = [name for name in pair if f"{name}_low" in models]
     bars = f"Bars: 95 % intervals of the {display_of(timed[0]).label}." if timed else ""
+    names = model_labels(models, rows, objectives)
+    circled = "Circled: the best combination. " if names.eq(BEST).any() else ""
     with mpl.rc_context(THEME):
-        figure, axes = new_figure((1, 1), (5.2, 4.2), note=_NOTE.format(bars=bars))
+        note = _NOTE.format(circled=circled, bars=bars)
+        figure, axes = new_figure((1, 1), (5.2, 4.2), note=note)
         ax = axes[0][0]
         if models.empty:
             empty_panel(ax, "no completed model")
@@ -71,7 +73,7 @@ def tradeoff_figure(rows: pd.DataFrame, objectives: Mapping[str, str]) -> Figure
         _draw(ax, models, drop, pair)
         figure.legend(handles=_handles(drop), loc="outside right upper")
         freeze_layout(figure)
-        _draw_labels(ax, models, rows, objectives, pair)
+        _draw_labels(ax, models, names, pair)
     return figure
 
 
@@ -141,16 +143,7 @@ def _handles(drop: NDArray[np.float64]) -> list[Any]:
     return handles
 
 
-def _draw_labels(
-    ax: Axes,
-    models: pd.DataFrame,
-    rows: pd.DataFrame,
-    objectives: Mapping[str, str],
-    pair: Mapping[str, str],
-) -> None:
-    best, _ = best_combination(rows, objectives)
-    names = models["method"].where(models["kind"].eq("reference")).replace("baseline", "teacher")
-    names = names.mask(models["trial"].isin(best["trial"]), BEST)
+def _draw_labels(ax: Axes, models: pd.DataFrame, names: pd.Series, pair: Mapping[str, str]) -> None:
     labels = []
     for index, name in names.dropna().items():
         x, y = (float(models[key].to_dict()[index]) * display_of(key).factor for key in pair)

@@ -1,5 +1,6 @@
 """The figure of three objectives: its classes and its lines against brute force."""
 
+import json
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -47,6 +48,20 @@ def test_the_named_points_are_named(
     said = {text.get_text() for text in figure.axes[0].texts}
     assert "no completed model" in said if not trials else "teacher" in said
     assert ("best combination" in said) == (trials == 24)
+    notes = " ".join(text.get_text() for text in figure.texts)
+    assert ("Circled" in notes) == (trials == 24)
+
+
+def test_seeds_of_a_reference_point_share_its_name(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(24)
+    first = rows[rows["method"].eq("distillation").fillna(False)].iloc[[0]]
+    recipe = json.loads(first["recipe_json"].iloc[0]) | {"seed": 1}
+    again = first.assign(trial=99, method="distillation (seed 1)", recipe_json=json.dumps(recipe))
+    figure = tradeoff_figure(pd.concat([rows, again], ignore_index=True), objectives)
+    said = [text.get_text() for text in figure.axes[0].texts]
+    assert "distillation" in said and not any("seed" in text for text in said)
 
 
 def test_with_one_objective_beside_quality_size_and_speed_are_shown(make_rows: MakeRows) -> None:
