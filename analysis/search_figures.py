@@ -69,11 +69,12 @@ def volume_figure(parts: Mapping[str, pd.DataFrame], objectives: Mapping[str, st
 def _volume_limits(
     parts: Mapping[str, pd.DataFrame], objectives: Mapping[str, str]
 ) -> tuple[float, float]:
-    """From just below the reference points, where the search begins, to just above its end."""
+    """From just below the reference points, where a search begins, to just above its end."""
     starts, ends = [], []
     for rows in parts.values():
         table = volume_over_cost(rows, objectives)
-        before = table.loc[table["kind"].eq("reference"), "hypervolume"]
+        references = table["kind"].eq("reference")
+        before = table.loc[references & ~references.all(), "hypervolume"]
         starts.append(float(before.max()) if len(before) else 0.0)
         ends.append(float(table["hypervolume"].max()) if len(table) else 1.0)
     pad = 0.08 * max(max(ends) - min(starts), 0.01)

@@ -47,6 +47,15 @@ def test_the_volume_of_the_baseline_alone_is_nothing(
     volume_figure({"bbc": rows}, objectives).draw_without_rendering()
 
 
+def test_the_axis_begins_where_the_search_does_and_at_zero_without_one(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(24)
+    references = rows[rows["kind"].ne("search")]
+    lows = [volume_figure({"x": r}, objectives).axes[0].get_ylim()[0] for r in (rows, references)]
+    assert lows[0] > 0 and lows[1] == 0
+
+
 def test_a_parameter_that_decides_an_objective_matters_most(make_rows: MakeRows) -> None:
     rows = make_rows(60)
     rows["size_bytes"] = 1e6 * rows["param_bits"].astype(float)
