@@ -74,7 +74,7 @@ def _volume_limits(
     for rows in parts.values():
         table = volume_over_cost(rows, objectives)
         references = table["kind"].eq("reference")
-        before = table.loc[references & ~references.all(), "hypervolume"]
+        before = table.loc[references & (not references.all()), "hypervolume"]
         starts.append(float(before.max()) if len(before) else 0.0)
         ends.append(float(table["hypervolume"].max()) if len(table) else 1.0)
     pad = 0.08 * max(max(ends) - min(starts), 0.01)

@@ -151,6 +151,10 @@ class TaskConfig(Config):
         """Whether there is text beside the task's own to learn from."""
         return self.unlabelled is not None or self.rechunk > 0
 
+    def without_extra_texts(self) -> "TaskConfig":
+        """The task whose numbers these are: more text to learn from changes none of them."""
+        return self.model_copy(update={"unlabelled": None, "rechunk": 0})
+
     @model_validator(mode="after")
     def _rechunk_needs_chunks(self) -> Self:
         if self.rechunk > 0 and self.chunk_min_words is None:

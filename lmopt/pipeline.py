@@ -52,7 +52,6 @@ class Prepared:
 
     `baseline` is the teacher's fp32 artifact, `baseline_logits` (n, classes) are its own;
     `baseline16` is the teacher stored in 16 bits. Keys of dictionaries: "validation", "test".
-    `extra`: texts beside the task's own, whose own labels, if any, are not used.
     """
 
     task: TaskConfig
@@ -67,12 +66,6 @@ class Prepared:
     baseline16: Path
     baseline_logits: dict[str, npt.NDArray[np.float32]]
     stages: tuple[StageTime, ...]
-    extra: Texts | None = None
-
-    @property
-    def texts(self) -> Texts:
-        """What students are trained on, as the teacher's tokenizer sees it."""
-        return Texts(self.data, self.tokens, self.teacher_logits, extra=self.extra)
 
     @property
     def label_names(self) -> list[str]:
@@ -180,31 +173,22 @@ def prepare(
         baseline=baseline.path,
         baseline16=baseline16.path,
         baseline_logits=evaluate_stage(walk, baseline.path, tokens),
-        extra=extra_texts(walk, task, data, trained),
         stages=tuple(walk.times),
     )
 
 
-def extra_texts(walk: Walk, task: TaskConfig, data: Data, teacher: Stage) -> Texts | None:
-    """The task's extra texts as the teacher's tokenizer sees them; None if it has none."""
-    unlabelled = unlabelled_stage(walk, task, data)
+def extra_texts(walk: Walk, prepared: Prepared, *, labelled: bool) -> Texts | None:
+    """The task's extra texts as the teacher's tokenizer sees them; None if it has none.
+
+    Labelling them, once for all trials, takes minutes: it is for recipes that distil on them.
+    """
+    unlabelled = unlabelled_stage(walk, prepared.task, prepared.data)
     if unlabelled is None:
         return None
-    tokens = tokens_stage(walk, unlabelled, teacher.path, task.max_length)
-    return Texts(unlabelled, tokens, None, "unlabelled")
-
-
-def labelled(walk: Walk, prepared: Prepared) -> Texts:
-    """What students are trained on, its extra texts labelled by the teacher, once for all trials.
-
-    That takes minutes for large text, so it is for recipes that distil on it alone.
-    """
-    texts = prepared.texts
-    if texts.extra is None:
-        return texts
-    teacher, artifact, split = prepared.teacher_stage, prepared.baseline16, texts.extra.split
-    logits = logits_stage(walk, teacher, artifact, texts.extra.tokens, split)
-    return texts._replace(extra=texts.extra._replace(logits=logits))
+    teacher, split = prepared.teacher_stage, "unlabelled"
+    tokens = tokens_stage(walk, unlabelled, teacher.path, prepared.task.max_length)
+    logits = logits_stage(walk, teacher, prepared.baseline16, tokens, split) if labelled else None
+    return Texts(unlabelled, tokens, logits, split)
 
 
 def run_recipe(
@@ -259,7 +243,10 @@ def make_model(
     """The compressed model before its weights are stored, its tokens, and how they are stored."""
     data, limit = prepared.data, prepared.task.max_length
     model = prepared.teacher_stage
-    texts = labelled(walk, prepared) if recipe.unlabelled_examples > 0 else prepared.texts
+    texts = Texts(data, prepared.tokens, prepared.teacher_logits)
+    if recipe.pretrain_epochs > 0 or recipe.unlabelled_examples > 0:
+        labelled = recipe.unlabelled_examples > 0
+        texts = texts._replace(extra=extra_texts(walk, prepared, labelled=labelled))
     checkpoint = prepared.student.model if recipe.base == "student" else None
     if checkpoint is not None:
         texts = read_by(walk, texts, checkpoint, limit)

@@ -42,7 +42,8 @@ def compare(first: Run, second: Run) -> Comparison:
 
 
 def _section(run: Run, name: str) -> dict[str, Any]:
-    value = getattr(run.sweep, name)
+    sweep = run.sweep
+    value = sweep.task.without_extra_texts() if name == "task" else getattr(sweep, name)
     return dict(value) if isinstance(value, dict) else value.model_dump(mode="json")
 
 

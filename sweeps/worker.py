@@ -9,7 +9,7 @@ from analysis.results import read_rows, write_row
 from lmopt.config import Recipe
 from lmopt.data import Data
 from lmopt.linear import LinearOutcome, linear_baseline
-from lmopt.pipeline import Prepared, labelled, prepare, read_task, run_recipe
+from lmopt.pipeline import Prepared, extra_texts, prepare, read_task, run_recipe
 from lmopt.stages import Walk
 from lmopt.training import DivergedError
 from slurm.jobs import Job
@@ -44,8 +44,8 @@ def prepare_run(run_dir: str) -> None:
         write_linear_row(run, data, linear)
         prepared = load_prepared(run, threads, progress)
         register(run, prepared, threads=threads)
-        if run.sweep.asks_for("unlabelled_examples"):
-            labelled(Walk(run.cache, threads, progress), prepared)
+        labelled = run.sweep.asks_for("unlabelled_examples")
+        extra_texts(Walk(run.cache, threads, progress), prepared, labelled=labelled)
         write_linear_row(run, data, linear, prepared)
     finally:
         progress.close()

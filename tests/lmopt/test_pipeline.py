@@ -282,6 +282,18 @@ def test_extra_text_is_labelled_only_for_those_who_distil_on_it(
     assert {"teacher_logits", "distill"} <= set(second) and "pretrain" not in second
 
 
+def test_extra_text_is_read_only_for_those_who_learn_from_it(
+    task: TaskConfig, teacher: TeacherConfig, teacher_folder: Path, cache: Path, tmp_path: Path
+) -> None:
+    gone = {"unlabelled": {"dataset": str(tmp_path / "gone.txt")}}
+    more = TaskConfig(**task.model_dump() | gone)
+    prepared = prepare(more, teacher, StudentConfig(), RUNTIME, cache=cache, threads=1)
+    assert run_recipe(prepared, Recipe(bits=8), cache=cache, threads=1).size_bytes > 0
+    for recipe in (Recipe(layers=1, pretrain_epochs=1), Recipe(epochs=1, unlabelled_examples=2)):
+        with pytest.raises(ValueError, match="gone.txt"):
+            run_recipe(prepared, recipe, cache=cache, threads=1)
+
+
 @pytest.mark.slow
 def test_the_demo_s_model_and_corpus(tmp_path: Path) -> None:
     """MiniLM on BBC News, cut short: the real files through the whole pipeline."""

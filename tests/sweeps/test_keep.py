@@ -104,12 +104,12 @@ def test_the_prepare_job_labels_extra_text_for_those_who_distil_on_it(
     pipeline: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    called: list[Any] = []
-    monkeypatch.setattr(worker, "labelled", lambda _, prepared: called.append(prepared))
+    called: list[bool] = []
+    monkeypatch.setattr(worker, "extra_texts", lambda *_, labelled: called.append(labelled))
     other = beside(run, definition, run.path.parent / "other", **changes)
     monkeypatch.setattr(worker, "this_job", lambda: make_job(other))
     worker.prepare_run(str(other.path))
-    assert bool(called) == asked
+    assert called == [asked]
 
 
 def beside(run: Run, definition: dict[str, Any], folder: Path, **changes: Any) -> Run:

@@ -375,6 +375,8 @@ def test_a_comparison_is_json_with_who_dominates_whom(make_run: MakeRun) -> None
     other = {**first.sweep.model_dump(mode="json")["task"], "max_length": 99}
     with pytest.raises(ConfigError, match=r"task\.max_length is .* and 99 in"):
         compare(first, make_run("longer", task=other))
+    taught = {**other, "max_length": first.sweep.task.max_length, "unlabelled": {"dataset": "x"}}
+    compare(first, make_run("taught", task=taught))  # More text changes no number of the task.
 
 
 def test_runs_that_differ_in_seeds_only_are_repeats(make_run: MakeRun) -> None:
