@@ -44,8 +44,9 @@ def prepare_run(run_dir: str) -> None:
         write_linear_row(run, data, linear)
         prepared = load_prepared(run, threads, progress)
         register(run, prepared, threads=threads)
-        labelled = run.sweep.asks_for("unlabelled_examples")
-        extra_texts(Walk(run.cache, threads, progress), prepared, labelled=labelled)
+        if run.sweep.task.has_extra_texts:
+            labelled = run.sweep.asks_for("unlabelled_examples")
+            extra_texts(Walk(run.cache, threads, progress), prepared, labelled=labelled)
         write_linear_row(run, data, linear, prepared)
     finally:
         progress.close()

@@ -290,7 +290,7 @@ def test_extra_text_is_read_only_for_those_who_learn_from_it(
     prepared = prepare(more, teacher, StudentConfig(), RUNTIME, cache=cache, threads=1)
     assert run_recipe(prepared, Recipe(bits=8), cache=cache, threads=1).size_bytes > 0
     for recipe in (Recipe(layers=1, pretrain_epochs=1), Recipe(epochs=1, unlabelled_examples=2)):
-        with pytest.raises(ValueError, match="gone.txt"):
+        with pytest.raises(ValueError, match=r"gone\.txt"):
             run_recipe(prepared, recipe, cache=cache, threads=1)
 
 

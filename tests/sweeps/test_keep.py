@@ -106,7 +106,8 @@ def test_the_prepare_job_labels_extra_text_for_those_who_distil_on_it(
 ) -> None:
     called: list[bool] = []
     monkeypatch.setattr(worker, "extra_texts", lambda *_, labelled: called.append(labelled))
-    other = beside(run, definition, run.path.parent / "other", **changes)
+    task = {**definition["task"], "unlabelled": {"dataset": "more.txt"}}
+    other = beside(run, definition, run.path.parent / "other", task=task, **changes)
     monkeypatch.setattr(worker, "this_job", lambda: make_job(other))
     worker.prepare_run(str(other.path))
     assert called == [asked]
