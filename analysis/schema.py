@@ -135,7 +135,7 @@ _PROVENANCE = [
         ("job_id", _TEXT, "scheduler's job id"),
         ("cores", _TEXT, 'cores of the job, e.g. "0,1"'),
         ("versions", _TEXT, "versions of the libraries, JSON"),
-        ("git_commit", _TEXT, "commit of the code"),
+        ("git_commit", _TEXT, "commit of the code that ran the attempt"),
         ("started_utc", _TIME, "start of the attempt, UTC"),
         ("finished_utc", _TIME, "end of the attempt, UTC"),
     )

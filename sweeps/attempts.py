@@ -12,6 +12,7 @@ from slurm.jobs import Job
 from slurm.profile import JobResources
 from sweeps import claims, reconcile
 from sweeps.claims import Claim
+from sweeps.provenance import code_commit
 from sweeps.run import Run
 from sweeps.study import (
     Point,
@@ -88,6 +89,7 @@ def _claim_new(
         reference=trial.user_attrs.get("reference"),
         mem_gb=resources.mem_gb,
         time_min=resources.time_min,
+        git_commit=code_commit(),
     )
     return claim if claims.take(run, claim) else None
 
@@ -141,6 +143,7 @@ def _take_over(
         started_utc=datetime.now(UTC).isoformat(),
         mem_gb=resources.mem_gb,
         time_min=resources.time_min,
+        git_commit=code_commit(),
     )
     return claim if claims.take(run, claim) else None
 

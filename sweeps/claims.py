@@ -25,6 +25,7 @@ class Claim:
     reference: str | None
     mem_gb: float | None
     time_min: float | None
+    git_commit: str | None = None  # of the code that runs it, which `resume` may have newer
 
 
 def take(run: Run, claim: Claim) -> bool:

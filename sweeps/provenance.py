@@ -1,5 +1,6 @@
 """Where a run comes from: code, versions, machine."""
 
+import functools
 import platform
 import subprocess
 import sys
@@ -16,9 +17,8 @@ PACKAGES = (
 
 def collect() -> dict[str, Any]:
     """Return what a run directory keeps of its origin."""
-    commit, dirty = git_state(Path(__file__).parent)
     return {
-        "git_commit": commit and commit + ("-dirty" if dirty else ""),
+        "git_commit": code_commit(),
         "versions": versions(),
         "python": platform.python_version(),
         "host": platform.node(),
@@ -39,13 +39,19 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_state(folder: Path) -> tuple[str | None, bool]:
-    """Return the commit of the code and whether it was changed since; None outside a checkout."""
+@functools.cache
+def code_commit() -> str | None:
+    """Return the commit of the code, with "-dirty" if it was changed; None outside a checkout.
+
+    It stays what it was when a process asked first: a checkout may move on under a long job.
+    """
+    folder = Path(__file__).parent
     try:
         commit = _git(folder, "rev-parse", "HEAD")
-        return commit, bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        return None, False
+        return None
+    return f"{commit}-dirty" if changed else commit
 
 
 def _git(folder: Path, *arguments: str) -> str:

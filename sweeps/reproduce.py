@@ -19,7 +19,7 @@ from analysis.schema import BATCHES
 from analysis.selection import timed_processor
 from lmopt.measure import Progress
 from lmopt.pipeline import run_recipe
-from sweeps.provenance import git_state
+from sweeps.provenance import code_commit
 from sweeps.remake import prepare_again, recipe_of, teacher_threads, threads_of
 from sweeps.row import measured
 from sweeps.run import Run
@@ -83,7 +83,7 @@ def reproduce_trial(
             prepared, recipe, cache=Path(folder), threads=threads, progress=progress
         )
         now = measured(prepared, outcome)
-    now |= {"git_commit": _commit(), "training_threads": threads}
+    now |= {"git_commit": code_commit(), "training_threads": threads}
     return compare(row, now, from_scratch=from_scratch)
 
 
@@ -132,11 +132,6 @@ def changed_conditions(row: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
 
 def _versions(row: Mapping[str, Any]) -> dict[str, str]:
     return dict(json.loads(row.get("versions") or "{}"))
-
-
-def _commit() -> str | None:
-    commit, dirty = git_state(Path(__file__).parent)
-    return commit and commit + ("-dirty" if dirty else "")
 
 
 def _accuracy(

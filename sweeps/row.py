@@ -14,7 +14,7 @@ from analysis.uncertainty import clustered_mean, paired_difference, ratio_interv
 from slurm.jobs import Job, log_paths
 from sweeps.claims import Claim
 from sweeps.config import Bound
-from sweeps.run import Run, read_json
+from sweeps.run import Run
 
 if TYPE_CHECKING:  # torch comes with it, and the login node reads rows too
     from lmopt.data import Data
@@ -26,7 +26,6 @@ Floats = npt.NDArray[np.float64]
 
 def identity(run: Run, claim: Claim) -> Row:
     """Return the columns that every row has, whatever became of the attempt."""
-    provenance = read_json(run.path / "provenance.json") or {}
     row: Row = {
         "run": run.name,
         "study": run.name,
@@ -38,7 +37,7 @@ def identity(run: Run, claim: Claim) -> Row:
         "recipe_key": claim.key,
         "seed": claim.recipe.get("seed"),
         "job_id": claim.job_id,
-        "git_commit": provenance.get("git_commit"),
+        "git_commit": claim.git_commit,
         "started_utc": _time(claim.started_utc),
         "finished_utc": datetime.now(UTC),
     }

@@ -20,6 +20,7 @@ from sweeps.claims import Claim
 from sweeps.job import this_job, threads_of
 from sweeps.keep import prune_now_and_then, register
 from sweeps.progress import ProgressFile
+from sweeps.provenance import code_commit
 from sweeps.reconcile import tell_row
 from sweeps.run import Run, open_run
 from sweeps.study import locked_study
@@ -55,6 +56,7 @@ def prepare_run(run_dir: str) -> None:
 def work(run_dir: str, index: int, resources: JobResources) -> None:
     """Run trials until nothing is left, the time runs out, or `trials_per_job` is reached."""
     run, job = open_run(run_dir), this_job()
+    code_commit()  # Asked now, not inside the study's lock.
     progress = ProgressFile(run, job.job_id, "worker")
     limit = run.profile.trials_per_job
     done = 0

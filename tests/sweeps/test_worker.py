@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from analysis.results import final_attempts, read_rows
 from lmopt.config import Recipe
 from slurm.jobs import Job
-from sweeps import claims, worker
+from sweeps import attempts, claims, worker
 from sweeps.run import Run, open_run
 from sweeps.study import locked_study, open_study, start_waiting
 from tests.sweeps.small_run import fake_outcome, fake_prepared, make_job
@@ -177,6 +177,17 @@ def test_a_process_that_was_believed_dead_drops_its_result(run: Run) -> None:
     assert not worker.record(run, claim, {"state": "FAIL", "error": "late"})
     assert not run.row_path(claim.number, 0).exists()
     assert open_study(run).trials[claim.number].state == TrialState.RUNNING
+
+
+def test_a_row_names_the_code_that_ran_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is resumed after an update has rows of two commits."""
+    for commit, trials in (("old", 1), ("new", 2)):
+        monkeypatch.setattr(attempts, "code_commit", lambda commit=commit: commit)
+        job = make_job(run)
+        claim = worker.next_attempt(run, job, run.profile.job("worker"), worker=0)
+        assert claim is not None and worker.record(run, claim, {"state": "FAIL", "error": "x"})
+        assert list(read_rows(run.path)["git_commit"])[-1] == commit
+        assert len(read_rows(run.path)) == trials
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), worker.DivergedError("loss is nan")])
