@@ -193,7 +193,9 @@ def test_a_model_for_one_shape_says_what_the_one_for_any_says(
         padded = pad([i[: n] for i, n in zip(inputs[0].astype(np.int32), lengths, strict=True)],
                      model.config.pad_token_id, 8, LENGTH)  # fmt: skip
         fixed = open_session(artifact, threads=1, shape=padded[0].shape)
-        np.testing.assert_allclose(fixed(*padded), any_shape(*inputs), atol=1e-4)
+        # A padded sum may be rounded elsewhere: in bf16, which has 8 bits, by a step or two.
+        atol = 1e-4 if bits == 32 or not has_bf16(torch.device("cpu")) else 2**-8
+        np.testing.assert_allclose(fixed(*padded), any_shape(*inputs), atol=atol)
 
 
 @pytest.mark.parametrize("family", ["bert", "albert"])
