@@ -119,6 +119,10 @@ class UnlabelledConfig(Config):
     text_column: str = "text"
 
 
+# More text to learn from: no teacher is trained anew for it, and no number of the task changes.
+EXTRA_TEXT = frozenset({"unlabelled", "rechunk"})
+
+
 class TaskConfig(Config):
     """A text classification task.
 
@@ -150,10 +154,6 @@ class TaskConfig(Config):
     def has_extra_texts(self) -> bool:
         """Whether there is text beside the task's own to learn from."""
         return self.unlabelled is not None or self.rechunk > 0
-
-    def without_extra_texts(self) -> "TaskConfig":
-        """The task whose numbers these are: more text to learn from changes none of them."""
-        return self.model_copy(update={"unlabelled": None, "rechunk": 0})
 
     @model_validator(mode="after")
     def _rechunk_needs_chunks(self) -> Self:

@@ -15,7 +15,7 @@ from lmopt import data as datas
 from lmopt import measure, models, onnx_artifact, quantize, teacher, torch_artifact, unlabelled
 from lmopt.artifact import read_manifest
 from lmopt.cache import Build, Stage, content_hash, run_stage
-from lmopt.config import Recipe, RuntimeConfig, RuntimeName, TaskConfig, TeacherConfig
+from lmopt.config import EXTRA_TEXT, Recipe, RuntimeConfig, RuntimeName, TaskConfig, TeacherConfig
 from lmopt.data import Data
 from lmopt.examples import Examples
 from lmopt.measure import Progress
@@ -25,7 +25,6 @@ from lmopt.training import pick_device, predict_logits
 
 LOGITS_VERSION = 1
 CALIBRATION_TEXTS = 128
-EXTRA_TEXT = {"unlabelled", "rechunk"}  # A stage of their own: no teacher is trained anew for them.
 RUNTIMES: dict[RuntimeName, Runtime] = {
     "openvino": quantize,
     "onnxruntime": onnx_artifact,

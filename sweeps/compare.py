@@ -7,6 +7,7 @@ from rich.text import Text
 
 from analysis.comparison import Comparison, compare_runs
 from analysis.report import to_records
+from lmopt.config import EXTRA_TEXT
 from sweeps.config import ConfigError
 from sweeps.display import compared_view
 from sweeps.report import finished_rows
@@ -42,9 +43,12 @@ def compare(first: Run, second: Run) -> Comparison:
 
 
 def _section(run: Run, name: str) -> dict[str, Any]:
-    sweep = run.sweep
-    value = sweep.task.without_extra_texts() if name == "task" else getattr(sweep, name)
-    return dict(value) if isinstance(value, dict) else value.model_dump(mode="json")
+    value = getattr(run.sweep, name)
+    return (
+        dict(value)
+        if isinstance(value, dict)
+        else value.model_dump(mode="json", exclude=EXTRA_TEXT)
+    )
 
 
 def _said(value: object) -> str:
