@@ -129,6 +129,6 @@ def _batches(
 ) -> Iterator[dict[str, torch.Tensor]]:
     dataset = ExampleDataset(examples, np.arange(len(examples.labels)))
     order = list(LengthSampler(dataset.lengths, shape.batch_size, seed=0))
-    collate = Collator(pad_id(model))
+    collate = Collator(pad_id(model.config))
     for start in range(0, len(order), shape.batch_size):
         yield collate([dataset[i] for i in order[start : start + shape.batch_size]])

@@ -22,7 +22,7 @@ def calibration_batches(
     count = len(examples.labels)
     limit = min(settings.train_examples or count, CALIBRATION_EXAMPLES)
     dataset = ExampleDataset(examples, subset(count, limit, settings.seed))
-    collate = Collator(pad_id(model))
+    collate = Collator(pad_id(model.config))
     for start in range(0, len(dataset), settings.batch_size):
         stop = min(start + settings.batch_size, len(dataset))
         batch = collate([dataset[i] for i in range(start, stop)])

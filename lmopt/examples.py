@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset, Sampler
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from lmopt.data import Tokens, concatenate, pad
@@ -72,17 +72,16 @@ def join(examples: Examples, extra: Examples) -> Examples:
     )
 
 
-def pad_id(model: PreTrainedModel) -> int:
+def pad_id(config: PretrainedConfig) -> int:
     """The padding token's id; padded places are masked, so any id does where there is none."""
-    pad_token_id = model.config.pad_token_id
-    return 0 if pad_token_id is None else int(pad_token_id)
+    return 0 if config.pad_token_id is None else int(config.pad_token_id)
 
 
 def padded(
     sequences: Sequence[npt.NDArray[np.int32]], model: PreTrainedModel
 ) -> dict[str, torch.Tensor]:
     """A batch for `model`: input_ids and attention_mask, both (batch, longest), on its device."""
-    input_ids, mask = pad(sequences, pad_id(model))
+    input_ids, mask = pad(sequences, pad_id(model.config))
     arrays = {"input_ids": input_ids, "attention_mask": mask}
     return {name: torch.from_numpy(array).to(model.device) for name, array in arrays.items()}
 
@@ -110,17 +109,17 @@ class ExampleDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, item: int) -> dict[str, Any]:
         index = self.indices[item]
-        ids = self.examples.tokens[index]
-        if self.token_dropout > 0:  # torch's generator: a checkpoint holds its state.
-            kept = torch.rand(len(ids)).numpy() >= self.token_dropout
-            kept[[0, -1]] = True
-            ids = ids[kept]
-        example = {"input_ids": ids, "labels": self.examples.labels[index]}
-        if self.examples.teacher_logits is not None:
-            example["teacher_logits"] = self.examples.teacher_logits[index]
+        example = {"input_ids": self.examples.tokens[index], "labels": self.examples.labels[index]}
+        count = len(example["input_ids"])
         if self.examples.states is not None:
             rows, start = self.examples.states
-            example["states"] = rows[start[index] : start[index] + len(ids)]
+            example["states"] = rows[start[index] : start[index] + count]
+        if self.token_dropout > 0:  # torch's generator: a checkpoint holds its state.
+            kept = torch.rand(count).numpy() >= self.token_dropout
+            kept[[0, -1]] = True
+            example |= {n: example[n][kept] for n in ("input_ids", "states") if n in example}
+        if self.examples.teacher_logits is not None:
+            example["teacher_logits"] = self.examples.teacher_logits[index]
         return example
 
 

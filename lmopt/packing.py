@@ -35,7 +35,7 @@ def pack(
         precision=precision,
         inputs=inputs,
         max_length=max_length,
-        pad_id=pad_id(model),
+        pad_id=pad_id(model.config),
         label_names=tuple(model.config.id2label[i] for i in range(model.config.num_labels)),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         sparsity=measured_sparsity(model),
@@ -52,7 +52,7 @@ def pack(
 def count_macs(model: PreTrainedModel, length: int) -> int:
     """Multiply-accumulates of all matrix products for one text of `length` tokens."""
     model.set_attn_implementation("eager")  # The counter does not see into the fused one.
-    ids = torch.full((1, length), pad_id(model))
+    ids = torch.full((1, length), pad_id(model.config))
     with FlopCounterMode(display=False) as counter:
         model(input_ids=ids, attention_mask=torch.ones_like(ids))
     return int(counter.get_total_flops()) // 2  # A multiply and an add.

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lmopt.data import Tokens
-from lmopt.examples import Examples, padded
+from lmopt.data import Tokens, pad
+from lmopt.examples import Examples, pad_id
 from lmopt.features import answering_layers, feature_loss, token_map
 from lmopt.models import load_classifier, load_config, load_tokenizer, save_model
 from lmopt.training import Progress, TrainingSettings, autocast, pick_device, train_classifier
@@ -88,17 +88,17 @@ def save_states(
     """
     target = pick_device(device)
     ids = token_map(load_tokenizer(student), load_tokenizer(teacher)).to(target)
+    padding = pad_id(load_config(student))  # The map has ids of the student's vocabulary alone.
     model = load_classifier(teacher).to(target).eval()
     shape = (int(tokens.offsets[-1]), len(layers), model.config.hidden_size)
     rows = np.lib.format.open_memmap(path, "w+", np.int16, shape)
     order = np.argsort(tokens.lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        batch = padded([tokens[i] for i in chosen], model)
+        arrays = pad([tokens[i] for i in chosen], padding)
+        input_ids, mask = (torch.from_numpy(array).to(target) for array in arrays)
         with autocast(target):
-            outputs = model(
-                ids[batch["input_ids"]], batch["attention_mask"], output_hidden_states=True
-            )
+            outputs = model(ids[input_ids], mask, output_hidden_states=True)
         states = torch.stack([outputs.hidden_states[layer + 1] for layer in layers], dim=2)
         bits = states.to(torch.bfloat16).cpu().view(torch.int16).numpy()
         for text, found in zip(chosen, bits, strict=True):

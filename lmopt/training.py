@@ -131,7 +131,7 @@ def train_classifier(
         model=model,
         args=arguments,
         train_dataset=ExampleDataset(examples, chosen, settings.token_dropout),
-        data_collator=Collator(pad_id(model)),
+        data_collator=Collator(pad_id(model.config)),
         callbacks=[StepCallback(stage, progress, after_step)],
     )
     trainer.loss_function = loss_function

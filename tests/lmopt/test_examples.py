@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lmopt.data import Tokens
-from lmopt.examples import ExampleDataset, Examples, join, subset, take
+from lmopt.examples import ExampleDataset, Examples, States, join, subset, take
 
 
 def examples_of(texts: list[list[int]], logits: bool = True) -> Examples:
@@ -48,3 +48,12 @@ def test_token_dropout_leaves_out_the_share_it_says_and_never_the_ends() -> None
     assert (first[0], first[-1]) == (0, 999)
     assert not np.array_equal(first[:50], second[:50])
     assert len(ExampleDataset(examples, np.array([0]))[0]["input_ids"]) == 1000
+
+
+def test_a_token_that_is_left_out_takes_its_states_with_it() -> None:
+    ids = np.arange(40, dtype=np.int32)
+    states = States(np.arange(40, dtype=np.int16).reshape(40, 1, 1), np.array([0, 10]))
+    examples = Examples(Tokens(ids, np.array([0, 10, 40])), np.array([0, 0]), states=states)
+    example = ExampleDataset(examples, np.array([1]), token_dropout=0.3)[0]
+    assert len(example["input_ids"]) < 30
+    np.testing.assert_array_equal(example["states"][:, 0, 0], example["input_ids"])

@@ -1,5 +1,6 @@
 """General distillation: what it brings nearer, what it leaves alone, what its stage depends on."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from lmopt.config import Recipe, TaskConfig, TeacherConfig
 from lmopt.data import load_tokens
 from lmopt.examples import Collator, ExampleDataset, Examples, States, pad_id, padded, select
 from lmopt.features import feature_loss
-from lmopt.models import load_classifier
-from lmopt.passes import Texts, pretrain_stage, student_stage
+from lmopt.models import load_classifier, load_config, load_tokenizer
+from lmopt.passes import Texts, pretrain_stage, student_stage, vocabulary_stage
 from lmopt.pretrain import save_states, states_to_learn
 from lmopt.stages import Walk, data_stage, teacher_stage, tokens_stage, unlabelled_stage
 
@@ -95,7 +96,7 @@ def test_states_are_the_teacher_s_text_by_text(
     examples = Examples(tokens, labels, states=States(rows, tokens.offsets[:-1]))
     examples = select(examples, np.array([9, 3, 20]))
     dataset = ExampleDataset(examples, np.array([0, 2]))
-    batch = Collator(pad_id(model))([dataset[0], dataset[1]])
+    batch = Collator(pad_id(model.config))([dataset[0], dataset[1]])
     asked = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
     with torch.no_grad():
         states = model(**asked, output_hidden_states=True).hidden_states
@@ -103,6 +104,27 @@ def test_states_are_the_teacher_s_text_by_text(
     wanted = torch.stack([states[1], states[2]], dim=2)[real]
     torch.testing.assert_close(batch["states"][real].float(), wanted, rtol=1e-2, atol=2e-2)
     assert not batch["states"][~real].any()
+
+
+def test_a_teacher_whose_padding_has_another_id_reads_a_trimmed_student(
+    walk: Walk, prepared: tuple[Stage, Texts, Stage], tmp_path: Path
+) -> None:
+    """What stands in padded places must be in the student's vocabulary, not in the teacher's."""
+    student, texts, teacher = prepared
+    trimmed = vocabulary_stage(walk, Recipe(vocabulary_min_count=1), student, texts.tokens, 16)
+    mine = tokens_stage(walk, texts.data, trimmed.path, 16)
+    tokens = load_tokens(mine.path / "tokens.npz")["test"]
+    assert len(load_tokenizer(trimmed.path)) < len(load_tokenizer(teacher.path))
+
+    other = tmp_path / "teacher"
+    shutil.copytree(teacher.path, other)
+    config = load_config(other)
+    config.pad_token_id = config.vocab_size - 1
+    config.save_pretrained(other)
+    for folder, name in ((teacher.path, "one"), (other, "two")):
+        save_states(trimmed.path, folder, tokens, [0], tmp_path / name, batch_size=7)
+    one, two = (np.load(tmp_path / name) for name in ("one", "two"))
+    np.testing.assert_array_equal(one, two)
 
 
 def test_a_teacher_that_read_before_teaches_as_one_that_reads_along(
