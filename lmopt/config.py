@@ -119,7 +119,8 @@ class UnlabelledConfig(Config):
     text_column: str = "text"
 
 
-# More text to learn from: no teacher is trained anew for it, and no number of the task changes.
+# What names more text to learn from: the teacher, and the data that numbers are taken on, are the
+# same without.
 EXTRA_TEXT = frozenset({"unlabelled", "rechunk"})
 
 

@@ -44,11 +44,9 @@ def compare(first: Run, second: Run) -> Comparison:
 
 def _section(run: Run, name: str) -> dict[str, Any]:
     value = getattr(run.sweep, name)
-    return (
-        dict(value)
-        if isinstance(value, dict)
-        else value.model_dump(mode="json", exclude=EXTRA_TEXT)
-    )
+    if isinstance(value, dict):
+        return dict(value)
+    return dict(value.model_dump(mode="json", exclude=EXTRA_TEXT))
 
 
 def _said(value: object) -> str:

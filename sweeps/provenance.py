@@ -47,6 +47,8 @@ def code_commit() -> str | None:
     """
     folder = Path(__file__).parent
     try:
+        # An installed copy may lie in somebody else's checkout (a .venv in theirs).
+        _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
         commit = _git(folder, "rev-parse", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError, subprocess.TimeoutExpired):

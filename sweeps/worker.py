@@ -179,6 +179,7 @@ def write_linear_row(
         "state": "COMPLETE",
         "size_bytes": linear.size_bytes,
         "runtime": "scikit-learn",
+        "git_commit": code_commit(),
         "seconds_total": linear.seconds,
         "started_utc": now - timedelta(seconds=linear.seconds),
         "finished_utc": now,

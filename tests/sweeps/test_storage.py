@@ -16,8 +16,6 @@ from tests.sweeps.database import postgresql
 
 # The same tests again, on the `run` fixture below.
 from tests.sweeps.test_worker import (
-    check_whole,
-    fast_pipeline,  # noqa: F401
     test_a_killed_worker_leaves_an_orphan_that_goes_on_under_its_number,  # noqa: F401
     test_a_process_that_was_believed_dead_drops_its_result,  # noqa: F401
     test_a_requeued_job_goes_on_with_its_own_trial,  # noqa: F401
@@ -25,8 +23,8 @@ from tests.sweeps.test_worker import (
     test_many_workers_never_overshoot_nor_repeat,  # noqa: F401
     test_one_worker_runs_the_budget_reference_points_first,  # noqa: F401
     test_only_one_of_many_takes_an_orphan_over,  # noqa: F401
-    work_together,
 )
+from tests.sweeps.workers import check_whole, work_together
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,8 @@
-"""Workers: budget, claims, rows before tells, and what happens when one dies.
+"""Workers: budget, claims, rows before tells, and what happens when one dies."""
 
-Workers are real processes (forked) with the real study, claims, rows and locks; only the pipeline
-is replaced (see small_run.py).
-"""
-
-import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,66 +12,13 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from analysis.results import final_attempts, read_rows
+from analysis.results import read_rows
 from lmopt.config import Recipe
-from slurm.jobs import Job
 from sweeps import attempts, claims, worker
-from sweeps.run import Run, open_run
+from sweeps.run import Run
 from sweeps.study import locked_study, open_study, start_waiting
-from tests.sweeps.small_run import fake_outcome, fake_prepared, make_job
-
-FORK = multiprocessing.get_context("fork")
-Step = Callable[[Recipe], None]
-
-
-@pytest.fixture(autouse=True)
-def fast_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace the pipeline as the worker sees it."""
-    monkeypatch.setattr(worker, "load_prepared", lambda *_: fake_prepared())
-    monkeypatch.setattr(worker, "run_recipe", _run_recipe)
-
-
-def _run_recipe(prepared: Any, recipe: Recipe, *, cache: Path, **_: Any) -> Any:
-    time.sleep(0.01)
-    return fake_outcome(recipe, cache)
-
-
-def work(run: Run, index: int, before: Step | None = None, *, left_s: float | None = None) -> None:
-    """Be a worker job in this process, as far as everybody else can tell."""
-    job = make_job(run)
-    if left_s is not None:
-        job = replace(job, end_time=time.time() + left_s)
-
-    def this_job() -> Job:
-        return job
-
-    def run_recipe(prepared: Any, recipe: Recipe, **keywords: Any) -> Any:
-        if before is not None:
-            before(recipe)
-        return _run_recipe(prepared, recipe, **keywords)
-
-    worker.this_job, worker.run_recipe = this_job, run_recipe  # a forked process of its own
-    worker.work(str(run.path), index, run.profile.job("worker"))
-
-
-def work_together(run: Run, workers: int, before: Step | None = None) -> None:
-    """Run some workers at once to their end."""
-    processes = [FORK.Process(target=work, args=(run, i, before)) for i in range(workers)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-
-
-def check_whole(run: Run, trials: int) -> None:
-    """Rows and study agree, each number is there once, no point was run twice."""
-    study, rows = open_study(run), final_attempts(read_rows(run.path))
-    assert sorted(rows["trial"]) == list(range(trials)) == [t.number for t in study.trials]
-    assert rows["recipe_key"].is_unique
-    for trial, row in zip(study.trials, rows.sort_values("trial").to_dict("records"), strict=True):
-        assert trial.state.name == row["state"]
-        if trial.state == TrialState.COMPLETE:
-            assert trial.values == [row[name] for name in run.sweep.objectives]
+from tests.sweeps.small_run import make_job
+from tests.sweeps.workers import FORK, check_whole, kill_at_trial, work, work_together
 
 
 def test_one_worker_runs_the_budget_reference_points_first(run: Run) -> None:
@@ -117,17 +58,6 @@ def test_an_exhausted_space_ends_the_sweep(run: Run, definition: dict[str, Any])
     assert (small.path / "space.exhausted").exists()
 
 
-def kill_at_trial(marker: Path) -> Step:
-    """Die of kill -9 in the middle of the first trial that has 2 bits."""
-
-    def before(recipe: Recipe) -> None:
-        if recipe.bits == 2 and not marker.exists():
-            marker.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return before
-
-
 def test_a_killed_worker_leaves_an_orphan_that_goes_on_under_its_number(
     run: Run, tmp_path: Path
 ) -> None:
@@ -161,7 +91,6 @@ def test_a_row_without_a_tell_is_only_told(run: Run, monkeypatch: pytest.MonkeyP
     monkeypatch.undo()
     assert open_study(run).trials[0].state == TrialState.RUNNING
     assert len(read_rows(run.path)) == 1
-    monkeypatch.setattr(worker, "load_prepared", lambda *_: fake_prepared())
     work_together(run, 2)
     check_whole(run, 12)
     assert len(read_rows(run.path)) == 12
@@ -180,14 +109,18 @@ def test_a_process_that_was_believed_dead_drops_its_result(run: Run) -> None:
 
 
 def test_a_row_names_the_code_that_ran_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that is resumed after an update has rows of two commits."""
-    for commit, trials in (("old", 1), ("new", 2)):
-        monkeypatch.setattr(attempts, "code_commit", lambda commit=commit: commit)
-        job = make_job(run)
-        claim = worker.next_attempt(run, job, run.profile.job("worker"), worker=0)
+    """A run that is resumed after an update: an attempt of the old code, two of the new."""
+    resources = run.profile.job("worker")
+    monkeypatch.setattr(attempts, "code_commit", lambda: "old")
+    job = make_job(run)
+    assert worker.next_attempt(run, job, resources, worker=0) is not None
+    monkeypatch.setattr(attempts, "code_commit", lambda: "new")
+    for _ in range(2):  # The same trial, taken over by its requeued job; then another one.
+        claim = worker.next_attempt(run, replace(job, restarts=1), resources, worker=0)
         assert claim is not None and worker.record(run, claim, {"state": "FAIL", "error": "x"})
-        assert list(read_rows(run.path)["git_commit"])[-1] == commit
-        assert len(read_rows(run.path)) == trials
+    rows = read_rows(run.path).sort_values(["trial", "attempt"])
+    assert list(rows["state"]) == ["LOST", "FAIL", "FAIL"]
+    assert list(rows["git_commit"]) == ["old", "new", "new"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), worker.DivergedError("loss is nan")])
@@ -292,97 +225,6 @@ def test_a_requeued_job_goes_on_with_its_own_trial(run: Run) -> None:
     assert first is not None and second is not None
     assert (second.number, second.attempt) == (first.number, 1)
     assert read_rows(run.path)["error"].iloc[0].startswith("preempted: ")
-
-
-def test_a_lost_journal_is_made_again_from_the_rows(run: Run, tmp_path: Path) -> None:
-    work_together(run, 1, kill_at_trial(tmp_path / "killed"))
-    before = [(t.number, t.state, t.values, t.params) for t in open_study(run).trials]
-    run.journal.unlink()
-    after = [(t.number, t.state, t.values, t.params) for t in open_study(run).trials]
-    assert after[: len(before)] == before
-    work_together(run, 2)
-    check_whole(run, 12)
-
-
-@pytest.mark.parametrize("damage", [b"not json\n", b'{"op_code": 4}{"op_code": 4}\n'])
-def test_a_journal_that_cannot_be_read_is_put_aside(run: Run, damage: bytes) -> None:
-    work_together(run, 1)
-    lines = run.journal.read_bytes().splitlines(keepends=True)
-    run.journal.write_bytes(b"".join([*lines[:20], damage, *lines[20:]]))
-    check_whole(open_run(run.path), 12)
-    assert list(run.path.glob("study.journal.broken-*"))
-
-
-def test_a_torn_claim_does_not_stop_the_sweep(run: Run) -> None:
-    claim = worker.next_attempt(run, make_job(run), run.profile.job("worker"), worker=0)
-    assert claim is not None
-    next(iter(run.claims.iterdir())).write_text('{"number": 0, "att')
-    work_together(run, 2)
-    check_whole(run, 12)
-
-
-def test_a_claim_that_cannot_be_read_is_nobody_s_to_take(run: Run) -> None:
-    """A disk's error says nothing of its owner, who may live."""
-    claim = worker.next_attempt(run, make_job(run), run.profile.job("worker"), worker=0)
-    assert claim is not None
-    path = next(iter(run.claims.iterdir()))
-    path.unlink()
-    path.mkdir()  # Reading it fails, as on a disk that does not answer.
-    with pytest.raises(IsADirectoryError):
-        worker.next_attempt(run, make_job(run), run.profile.job("worker"), worker=0)
-    assert claims.numbers(run) == {claim.number}
-
-
-def test_a_torn_claim_of_a_reference_point_keeps_its_place_in_the_budget(run: Run) -> None:
-    """Rebuilt without it, the point would be queued once more and the budget overspent."""
-    work_together(run, 1)
-    names = [trial.user_attrs.get("reference") for trial in open_study(run).trials]
-    (run.claims / "000001-00.json").write_text('{"number": 1, "att')
-    run.journal.unlink()
-    assert [trial.user_attrs.get("reference") for trial in open_study(run).trials] == names
-    work_together(run, 1)
-    check_whole(run, 12)
-
-
-def test_a_torn_claim_of_a_search_point_is_read_from_its_row(run: Run) -> None:
-    work_together(run, 1)
-    before = [(trial.params, trial.values) for trial in open_study(run).trials]
-    (run.claims / "000011-00.json").write_text("")
-    run.journal.unlink()
-    assert [(trial.params, trial.values) for trial in open_study(run).trials] == before
-    check_whole(run, 12)
-
-
-def test_a_number_of_which_nothing_is_left_fails_with_a_row(run: Run) -> None:
-    work_together(run, 1)
-    (run.claims / "000011-00.json").write_text("")
-    run.row_path(11, 0).unlink()
-    run.journal.unlink()
-    assert open_study(run).trials[11].state == TrialState.FAIL
-    work_together(run, 1)
-    check_whole(run, 12)
-    assert "nobody knows" in read_rows(run.path).set_index("trial").loc[11, "error"]
-
-
-def test_a_journal_torn_under_a_worker_does_not_stop_it(run: Run) -> None:
-    """By a colleague that is killed as it writes, each time anew."""
-
-    def tear(recipe: Recipe) -> None:
-        with run.lock(), run.journal.open("a") as file:
-            file.write('{"op_code": 4, "worker_')
-
-    work_together(run, 2, tear)
-    check_whole(run, 12)
-    assert not list(run.path.glob("study.journal.broken-*"))
-
-
-def test_a_journal_removed_under_a_worker_is_made_again(run: Run) -> None:
-    def remove(recipe: Recipe) -> None:
-        with run.lock():
-            run.journal.unlink(missing_ok=True)
-
-    work_together(run, 2, remove)
-    check_whole(run, 12)
 
 
 def test_a_trial_whose_worker_died_before_its_claim_is_taken_at_once(run: Run) -> None:
