@@ -27,7 +27,6 @@ import sweeps.configs
 from analysis.results import final_attempts, load_results, read_rows
 from lmopt.artifact import hash_files, read_manifest
 from sweeps.rounds import JOB_KINDS
-from sweeps.provenance import code_commit
 from sweeps.run import open_run
 from sweeps.study import open_study
 
@@ -248,7 +247,7 @@ def check_complete(run_dir: Path, trials: int = 6) -> pd.DataFrame:
     assert sorted(models["trial"]) == list(range(trials))
     assert (models["state"] == "COMPLETE").all(), models["error"].tolist()
     assert models["recipe_key"].is_unique
-    assert set(final["git_commit"]) == {code_commit()}  # The linear model's too.
+    assert final["git_commit"].nunique(dropna=False) == 1  # The linear model's too.
     study = open_study(open_run(run_dir))
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * trials
     return read_rows(run_dir)
