@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from lmopt.layers import layer_map
-from lmopt.models import load_classifier, load_tokenizer
+from lmopt.models import load_classifier, load_config, load_tokenizer
 
 
 def hidden_loss(
@@ -94,7 +94,7 @@ def check_features(
 
 
 class FeatureLoss:
-    """The weighted losses of one student against one frozen teacher.
+    """The weighted losses of one student against one frozen teacher (None: its states suffice).
 
     A student of another width gets a linear projection, kept as a module of the student until
     `detach`, so that the optimizer and the checkpoints have it too.
@@ -103,7 +103,8 @@ class FeatureLoss:
     def __init__(
         self,
         student: PreTrainedModel,
-        teacher: PreTrainedModel,
+        teacher: PreTrainedModel | None,
+        teacher_config: PretrainedConfig,
         token_ids: torch.Tensor,
         *,
         hidden_weight: float,
@@ -113,12 +114,12 @@ class FeatureLoss:
         self.student, self.teacher, self.token_ids = student, teacher, token_ids
         self.hidden_weight, self.attention_weight = hidden_weight, attention_weight
         config = student.config
-        self.layers = answering_layers(config, teacher.config)
+        self.layers = answering_layers(config, teacher_config)
         self.outputs = {
             "output_hidden_states": hidden_weight > 0,
             "output_attentions": attention_weight > 0,
         }
-        widths = config.hidden_size, teacher.config.hidden_size
+        widths = config.hidden_size, teacher_config.hidden_size
         if hidden_weight > 0 and widths[0] != widths[1]:
             projection = nn.Linear(*widths, bias=False)
             generator = torch.Generator().manual_seed(seed)
@@ -126,13 +127,16 @@ class FeatureLoss:
             student.feature_projection = projection
         if attention_weight > 0:  # Fused attention does not give its distributions.
             for model in (student, teacher):
-                model.set_attn_implementation("eager")
-        teacher.eval()
-        teacher.requires_grad_(False)
+                if model is not None:
+                    model.set_attn_implementation("eager")
+        if teacher is not None:
+            teacher.eval()
+            teacher.requires_grad_(False)
 
     def to(self, device: torch.device) -> None:
         """Move the teacher."""
-        self.teacher.to(device)
+        if self.teacher is not None:
+            self.teacher.to(device)
         self.token_ids = self.token_ids.to(device)
 
     def detach(self) -> None:
@@ -155,6 +159,7 @@ class FeatureLoss:
         hidden: Sequence[torch.Tensor] = () if states is None else states.unbind(2)
         attentions: Sequence[torch.Tensor] = ()
         if states is None:
+            assert self.teacher is not None
             with torch.no_grad():
                 ids = self.token_ids[input_ids]
                 teacher = self.teacher(ids, attention_mask, **self.outputs)
@@ -191,12 +196,14 @@ def feature_loss(
     hidden_weight: float,
     attention_weight: float,
     seed: int,
+    reads_along: bool = True,
 ) -> FeatureLoss:
-    """The losses of a loaded student against a saved teacher."""
+    """The losses of a loaded student against a saved teacher, which `reads_along` or has read."""
     ids = token_map(load_tokenizer(student_folder), load_tokenizer(teacher_folder))
     return FeatureLoss(
         student,
-        load_classifier(teacher_folder),
+        load_classifier(teacher_folder) if reads_along else None,
+        load_config(teacher_folder),
         ids,
         hidden_weight=hidden_weight,
         attention_weight=attention_weight,

@@ -41,7 +41,13 @@ def pretrain(
     """
     model = load_classifier(student)
     features = feature_loss(
-        model, student, teacher, hidden_weight=1, attention_weight=0, seed=settings.seed
+        model,
+        student,
+        teacher,
+        hidden_weight=1,
+        attention_weight=0,
+        seed=settings.seed,
+        reads_along=examples.states is None,
     )
     train_classifier(
         model,

@@ -224,7 +224,7 @@ def test_families_show_what_is_compared(family: str) -> None:
         AutoModelForSequenceClassification.from_config(FAMILIES[family]).eval() for _ in range(2)
     )
     options = {"hidden_weight": 1.0, "attention_weight": 1.0, "seed": 0}
-    features = FeatureLoss(student, teacher, torch.arange(50), **options)
+    features = FeatureLoss(student, teacher, teacher.config, torch.arange(50), **options)
     ids = torch.randint(2, 50, (2, 5), generator=torch.Generator().manual_seed(0))
     ids = ids * MASK + (1 - MASK)
     outputs = student(ids, attention_mask=MASK, **features.outputs)
@@ -271,6 +271,7 @@ def test_training_brings_the_hidden_states_nearer_and_leaves_the_teacher_alone(
         model, tmp_path / "student", classifier_folder,
         hidden_weight=1.0, attention_weight=1.0, seed=0,
     )  # fmt: skip
+    assert features.teacher is not None
     before = {name: value.clone() for name, value in features.teacher.state_dict().items()}
     start = model.feature_projection.weight.detach().clone()
     ids = torch.from_numpy(np.stack([examples.tokens[i][:8] for i in range(4)]).astype(np.int64))
