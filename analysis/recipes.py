@@ -105,7 +105,18 @@ def has_effect(name: str, value: Any, recipe: Recipe) -> bool:
         return recipe.get("clusters") is None
     if name.startswith("static_"):
         return recipe.get("layers") == 0
+    if name in METHODS["structured pruning"] or name in METHODS["unstructured pruning"]:
+        return recipe.get("layers") != 0
     return True
+
+
+def is_off(name: str, value: Any) -> bool:
+    """Whether a field at this value leaves the model as it is.
+
+    >>> is_off("sparsity", 0.0), is_off("sparsity", 0.5), is_off("temperature", 2.0)
+    (True, False, False)
+    """
+    return any(name in fields and value == fields[name] for fields in METHODS.values())
 
 
 def effective_parameters(models: pd.DataFrame) -> pd.DataFrame:

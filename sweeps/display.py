@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.display import format_value
-from analysis.recipes import has_effect, recipe_of, records
+from analysis.recipes import has_effect, is_off, recipe_of, records
 from analysis.report import format_table
 from sweeps.progress import Progress
 from sweeps.reconcile import LIVE
@@ -31,6 +31,11 @@ from sweeps.status import Status
 # Short, so that a table of five searched parameters fits into 80 columns; in the order shown.
 HEADERS = {
     "layers": "lay",
+    "hidden_size": "width",
+    "static_width": "width",
+    "clusters": "clus",
+    "embedding_clusters": "emb clus",
+    "token_dropout": "tok drop",
     "temperature": "T",
     "alpha": "α",
     "sparsity": "spar",
@@ -50,10 +55,12 @@ HEADERS = {
     "speed b32": "b32",
 }
 PARAMETERS = ("layers", "temperature", "alpha", "sparsity", "bits")
+FIRST = ("layers", "hidden_size", "static_width", "clusters", *PARAMETERS[1:])
 COMPARED = ("size_bytes", "accuracy_test", "accuracy_drop_test", "speedup_b1")
 SAME_CORE_HOURS = 0.05  # records lag by seconds, and sacct counts whole ones
+LABEL = 44  # columns of what was done, after the trial's number: 79 in all
 # Over the lines of `trial_line`: the search sees validation; the tables of a report show test.
-TRIAL_HEADER = f"{'trial':<42} {'validation':>7} {'size':>7} {'b1':>10}"
+TRIAL_HEADER = f"{'trial':<{LABEL + 4}} {'validation':>7} {'size':>7} {'b1':>10}"
 UNBOUNDED = 10_000  # columns
 SPARKS = "▁▂▃▄▅▆▇█"
 STATE_STYLES = {
@@ -98,7 +105,7 @@ def compared_view(front: pd.DataFrame, *, title: str) -> RenderableType:
 
 def _settings(row: Mapping[str, Any]) -> str:
     params = [name for name in row if str(name).startswith("param_")]
-    return " ".join(_parameters(row, _ordered(params)))
+    return " ".join(_parameters(row, params))
 
 
 def front_view(front: pd.DataFrame, *, title: str) -> RenderableType:
@@ -122,8 +129,8 @@ def front_view(front: pd.DataFrame, *, title: str) -> RenderableType:
 
 
 def _ordered(params: Sequence[str]) -> list[str]:
-    """The parameters, those with a short header first, in its order."""
-    order = [f"param_{name}" for name in PARAMETERS]
+    """The parameters, what says most about a model first."""
+    order = [f"param_{name}" for name in FIRST]
     return sorted(params, key=lambda name: order.index(name) if name in order else len(order))
 
 
@@ -255,7 +262,7 @@ def trial_line(row: Mapping[str, Any], columns: Sequence[str]) -> Text:
     line = Text(f"{number} ")
     if row["state"] != "COMPLETE":
         return line.append(f"{label}  {row['state'].lower()}: {row['error']}", style="red")
-    line.append(f"{label:<38.38}")
+    line.append(f"{label if len(label) <= LABEL else label[: LABEL - 1] + '…':<{LABEL}}")
     line.append(f" {100 * row['accuracy_validation']:5.1f} %", style="bold")
     line.append(f" {format_value('size_bytes', row['size_bytes']):>7} MB")
     speed = row.get("speedup_b1")
@@ -263,10 +270,13 @@ def trial_line(row: Mapping[str, Any], columns: Sequence[str]) -> Text:
 
 
 def _parameters(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """What was varied and is done, such as "lay 2 bits 4"."""
     recipe, shown = recipe_of(row), []
-    for column in columns:
+    for column in _ordered(columns):
         value, name = row.get(column), column.removeprefix("param_")
-        if value is not None and not pd.isna(value) and has_effect(name, value, recipe):
+        if value is None or pd.isna(value) or is_off(name, value):
+            continue
+        if has_effect(name, value, recipe):
             text = f"{value:.3g}" if isinstance(value, float) else str(value)
             shown.append(f"{HEADERS.get(name, name)} {text}")
     return shown

@@ -67,6 +67,8 @@ def test_a_row_without_a_recipe_is_read_from_what_was_searched() -> None:
         ({"layers": 2, "static_width": 64}, {"static_width"}),
         ({"layers": 2, "static_width": 256}, {"static_width"}),
         ({"layers": 0, "static_width": 256, "sparsity": 0.5}, {"sparsity"}),
+        ({"layers": 0, "ffn_keep": 1.0, "sparsity": 0.0}, {"ffn_keep", "sparsity"}),
+        ({"layers": 2, "ffn_keep": 1.0, "sparsity": 0.0}, set()),
         ({"bits": 8, "embedding_bits": 4, "epochs": 1.0, "seed": 3}, set()),
     ],
 )

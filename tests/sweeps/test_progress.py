@@ -1,5 +1,9 @@
 """What workers say of themselves while they work."""
 
+import json
+
+from lmopt.config import Recipe
+from sweeps.display import trial_line
 from sweeps.progress import ProgressFile, read_progress
 from sweeps.run import Run
 
@@ -15,3 +19,23 @@ def test_a_worker_that_is_writing_is_one_worker(run: Run) -> None:
     assert read_progress(run) == [said]
     progress.close()
     assert read_progress(run) == []
+
+
+def test_a_finished_trial_is_said_by_what_was_done_to_it() -> None:
+    """Layers first; nothing that is off or had no effect; cut with a sign where it is long."""
+    searched = {
+        "bits": 2, "clusters": 4, "ffn_keep": 1.0, "layers": 0, "sparsity": 0.0,
+        "static_width": 128, "temperature": 2.0, "token_dropout": 0.3,
+    }  # fmt: skip
+    recipe = Recipe.model_validate({**searched, "epochs": 1}).canonical()
+    columns = [f"param_{name}" for name in searched]
+    row = {f"param_{name}": value for name, value in searched.items()}
+    row |= {"recipe_json": json.dumps(recipe.model_dump(mode="json"))}
+    row |= {"trial": 3, "method": None, "state": "COMPLETE"}
+    row |= {"accuracy_validation": 0.875, "size_bytes": 940_000, "speedup_b1": 28.6}
+    text = trial_line(row, columns).plain
+    assert text.startswith("  3 lay 0 width 128 clus 4 T 2 tok drop 0.3 ")
+    assert text.split()[-5:] == ["87.5", "%", "0.94", "MB", "28.6×"]
+    long = trial_line({**row, "param_" + "x" * 30: 1}, [*columns, "param_" + "x" * 30]).plain
+    assert long.startswith("  3 lay 0 width 128 clus 4 T 2 tok drop 0.3 xxx…  87.5 %")
+    assert len(long) == len(text) < 80
