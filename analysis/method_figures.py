@@ -16,7 +16,7 @@ from analysis.recipes import METHODS
 from analysis.style import INK, SOFT, THEME, empty_panel, log_axis, mark, new_figure
 
 _Z95 = 1.96
-_ROW_IN, _AROUND_IN = 0.31, 1.0
+_ROW_IN, _LINE_IN, _AROUND_IN = 0.31, 0.14, 1.0
 _GAIN_NAMES = {
     "size_ratio": "Size",
     "speedup_b1": "Speed at batch 1",
@@ -52,7 +52,8 @@ def subset_figure(table: pd.DataFrame) -> Figure:
     methods = [name for name in METHODS if any(name in used for used in table["methods"])]
     rows = max(len(table), 1)
     ratios = {"width_ratios": [0.22 * max(len(methods), 2) + 0.2, 1, 1, 1.2]}
-    shape_in = (2.15, _ROW_IN * rows + _AROUND_IN + 0.5)
+    texts = _subset_texts(table)
+    shape_in = (2.15, _row_in(texts) * rows + _AROUND_IN + 0.5)
     note = f"{_SUBSET_NOTE} {untried_text(list(table['methods']))}".strip()
     with mpl.rc_context(THEME):
         figure, axes = new_figure((1, 4), shape_in, note=note, sharey=True, gridspec_kw=ratios)
@@ -62,6 +63,7 @@ def subset_figure(table: pd.DataFrame) -> Figure:
             return figure
         y = np.arange(len(table))
         _draw_matrix(matrix, table, methods)
+        matrix.set_yticks(y, texts)
         _draw_values(drop, y, table, "accuracy_drop_test", 100.0)
         drop.errorbar(
             table["accuracy_drop_test"].astype(float) * 100,
@@ -82,18 +84,25 @@ def subset_figure(table: pd.DataFrame) -> Figure:
 _BARS: dict[str, Any] = {"fmt": "none", "ecolor": "0.45", "elinewidth": 0.9, "zorder": 2}
 
 
+def _subset_texts(table: pd.DataFrame) -> list[str]:
+    star = table["rule"].eq("most accurate").map({True: "*", False: ""})
+    return [
+        textwrap.fill(f"{settings}{mark} ({count})", 36)
+        for settings, mark, count in zip(table["settings"], star, table["models"], strict=True)
+    ]
+
+
+def _row_in(texts: Sequence[str]) -> float:
+    """Height of a row in inches that holds the longest of the texts beside them."""
+    return max([_ROW_IN, *(_LINE_IN * (text.count("\n") + 1) + 0.05 for text in texts)])
+
+
 def _draw_matrix(ax: Axes, table: pd.DataFrame, methods: Sequence[str]) -> None:
     for row, used in enumerate(table["methods"]):
         columns = [index for index, name in enumerate(methods) if name in used]
         ax.plot(range(len(methods)), [row] * len(methods), ".", ms=4, color="0.85")
         ax.plot(columns, [row] * len(columns), "o-", ms=6.5, lw=1.4, color=INK)
     ax.set_xticks(range(len(methods)), methods, rotation=45, ha="right", rotation_mode="anchor")
-    star = table["rule"].eq("most accurate").map({True: "*", False: ""})
-    texts = [
-        textwrap.fill(f"{settings}{mark} ({count})", 36)
-        for settings, mark, count in zip(table["settings"], star, table["models"], strict=True)
-    ]
-    ax.set_yticks(range(len(table)), texts)
     ax.set_ylim(len(table) - 0.5, -0.5)
     ax.set_xlim(-0.6, len(methods) - 0.4)
     ax.grid(False)
@@ -199,7 +208,11 @@ def audit_figure(table: pd.DataFrame) -> Figure:
     Args:
         table: of `analysis.audit.claim_table`.
     """
-    shape_in = (3.9, _ROW_IN * max(len(table), 1) + _AROUND_IN + 0.3)
+    names = [
+        textwrap.fill(f"{pass_name(methods)}: {settings}", 36)
+        for methods, settings in zip(table["methods"], table["settings"], strict=True)
+    ]
+    shape_in = (3.9, _row_in(names) * max(len(table), 1) + _AROUND_IN + 0.3)
     with mpl.rc_context(THEME):
         figure, axes = new_figure((1, 2), shape_in, note=_AUDIT_NOTE, sharey=True)
         size, speed = axes[0]
@@ -213,13 +226,9 @@ def audit_figure(table: pd.DataFrame) -> Figure:
         _draw_speeds(speed, y, table)
         both = pd.concat([table["claimed_size_share"], table["size_share"].astype(float)])
         _ratio_axis(size, both * 100, "Size\n(% of the teacher's)", 100)
-        names = ["speedup_b1_low", "speedup_b1_high", "speedup_b32_low", "speedup_b32_high"]
-        every = [table["claimed_speedup"], *(table[name].astype(float) for name in names)]
+        ends = ["speedup_b1_low", "speedup_b1_high", "speedup_b32_low", "speedup_b32_high"]
+        every = [table["claimed_speedup"], *(table[name].astype(float) for name in ends)]
         _ratio_axis(speed, pd.concat(every), "Speed-up over the\nfp32 teacher (×)", 1)
-        names = [
-            textwrap.fill(f"{pass_name(methods)}: {settings}", 36)
-            for methods, settings in zip(table["methods"], table["settings"], strict=True)
-        ]
         size.set_yticks(y, names)
         size.set_ylim(len(table) - 0.5, -0.5)
         claimed = mark("claimed", "d", markerfacecolor="white", markersize=6)

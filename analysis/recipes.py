@@ -121,17 +121,22 @@ def is_off(name: str, value: Any) -> bool:
 
 def effective_parameters(models: pd.DataFrame) -> pd.DataFrame:
     """The models with the searched parameters that had no effect left blank."""
-    names = [str(name) for name in models if str(name).startswith("param_")]
-    if "recipe_json" not in models:
-        return models
-    recipes = [recipe_of(row) for row in records(models[["recipe_json"]])]
     blanked = {}
-    for name in names:
-        field, values = name.removeprefix("param_"), models[name]
-        kept = [has_effect(field, *pair) for pair in zip(values, recipes, strict=True)]
-        if not all(kept):
-            blanked[name] = values.where(pd.Series(kept, index=models.index))
+    for name in (str(column) for column in models if str(column).startswith("param_")):
+        kept = had_effect(models, name)
+        if not kept.all():
+            blanked[name] = models[name].where(kept)
     return models.assign(**blanked)
+
+
+def had_effect(models: pd.DataFrame, parameter: str) -> pd.Series:
+    """`has_effect` of a `param_` column, model by model."""
+    if "recipe_json" not in models:
+        return pd.Series(True, models.index)
+    recipes = [recipe_of(row) for row in records(models[["recipe_json"]])]
+    field, values = parameter.removeprefix("param_"), models[parameter]
+    kept = [has_effect(field, *pair) for pair in zip(values, recipes, strict=True)]
+    return pd.Series(kept, models.index, dtype=bool)
 
 
 def with_methods(models: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.display import display_of
 from analysis.importance import FEWEST_TRIALS, as_numbers, searched
+from analysis.recipes import had_effect
 from analysis.search import NO_RESULT, UNATTRIBUTED, volume_over_cost
 from analysis.selection import front_rows, main_processor
 from analysis.style import INK, SOFT, THEME, empty_panel, mark, new_figure, scale_axis, series
@@ -30,12 +31,13 @@ _IMPORTANCE_NOTE = (
 )
 _SLICE_NOTE = (
     "Every completed trial of the search against one parameter; the others vary too, so a slope "
-    "is no effect by itself. Full: on the front of all objectives, chosen on validation."
+    "is no effect by itself; left out where the parameter changed nothing (bits of a codebook). "
+    "Full: on the front of all objectives, chosen on validation."
 )
 _PARALLEL_NOTE = (
     "One line a trial, through its parameters and what was measured (validation split). Dark: on "
     "the front; grey: dominated. The better end of an objective is up. Crossings between two axes "
-    "depend on their order."
+    "depend on their order; below an axis the parameter changed nothing (bits of a codebook)."
 )
 _STAGE_NOTE = (
     "Wall time summed over all attempts. A stage that was found in the cache costs nothing and is "
@@ -128,8 +130,10 @@ def slice_figure(
             return figure
         for column, name in enumerate(parameters):
             x, names = as_numbers(models[name])
+            kept = had_effect(models, name).to_numpy()
             for row, objective in enumerate(objectives):
-                _draw_slice(axes[row][column], x, models[objective], objective, on_front)
+                values = models.loc[kept, objective]
+                _draw_slice(axes[row][column], x[kept], values, objective, on_front[kept])
             _parameter_ticks(axes[-1][column], name, x, names)
         for row, objective in enumerate(objectives):
             shown = display_of(objective)
@@ -164,11 +168,21 @@ def _parameter_ticks(ax: Axes, name: str, x: np.ndarray, names: list[str] | None
         ax.set_xticks([], minor=True)
         ax.set_xlim(levels.min() / 1.3, levels.max() * 1.3)
     elif len(levels) <= 5:
-        ax.set_xticks(levels, [f"{tick:g}" for tick in levels])
+        ax.set_xticks(levels, _apart(levels))
         pad = 0.15 * max(float(np.ptp(levels)), 0.5)
         ax.set_xlim(levels.min() - pad, levels.max() + pad)
     else:
         ax.xaxis.set_major_locator(MaxNLocator(4))
+
+
+def _apart(levels: np.ndarray) -> list[str]:
+    """Their texts, empty where one would run into the one before or into the last."""
+    room, texts, last = 0.2 * float(np.ptp(levels)), [], -np.inf
+    for level in levels:
+        shown = level == levels[-1] or min(level - last, levels[-1] - level) >= room
+        texts.append(f"{level:g}" if shown else "")
+        last = level if shown else last
+    return texts
 
 
 def _short(name: str, *, with_unit: bool = True) -> str:
@@ -198,10 +212,16 @@ def parallel_figure(
         heights = np.column_stack(
             [_draw_axis(ax, i, name, models[name], objectives) for i, name in enumerate(names)]
         )
+        idle = np.column_stack(
+            [~had_effect(models, name) & name.startswith("param_") for name in names]
+        )
+        heights[idle] = _IDLE
         for index in np.argsort(on_front, kind="stable"):
             look = {"color": INK, "lw": 1.1, "zorder": 3} if on_front[index] else _DOMINATED
             ax.plot(range(len(names)), heights[index], **look)
-        ax.set(xlim=(-0.3, len(names) - 0.45), ylim=(-0.06, 1.06), yticks=[])
+        for at in np.flatnonzero(idle.any(axis=0)):
+            ax.plot([at - 0.06, at + 0.06], [_IDLE, _IDLE], color=SOFT, lw=0.9, zorder=2.5)
+        ax.set(xlim=(-0.3, len(names) - 0.45), ylim=(_IDLE - 0.06, 1.06), yticks=[])
         ax.set_xticks(range(len(names)), [_short(name) for name in names])
         ax.grid(False)
         for side in ("top", "right", "bottom", "left"):
@@ -211,6 +231,7 @@ def parallel_figure(
 
 
 _DOMINATED: dict[str, Any] = {"color": "0.78", "lw": 0.7, "zorder": 2}
+_IDLE = -0.12  # Height of a parameter that changed nothing.
 _TICKS, _LEVELS = 5, 8  # of a continuous axis; each level is a tick where there are no more
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,19 @@ def test_few_rows_make_short_tables_and_figures(
     table = subset_table(make_rows(trials), objectives)
     assert len(format_table(table)) == len(table) <= max(trials, 1)
     subset_figure(table).draw_without_rendering()
+
+
+def test_long_settings_stand_apart(make_rows: MakeRows, objectives: dict[str, str]) -> None:
+    """Three lines beside each row: as many as everything at once takes."""
+    table = subset_table(make_rows(120, rich=True), objectives)
+    long = "2 layers, hidden 160, words seen 1+ times, FFN 0.5, 4 clusters, embedding clusters 4"
+    figure = subset_figure(table.assign(settings=long))
+    figure.draw_without_rendering()
+    names = figure.axes[0].get_yticklabels()
+    assert len(names) == len(table) > 2
+    assert all("\n" in name.get_text() for name in names)
+    boxes = [name.get_window_extent() for name in names]
+    assert all(below.y1 < above.y0 for above, below in pairwise(boxes))
 
 
 def test_untried_subsets_are_named() -> None:
