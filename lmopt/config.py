@@ -31,8 +31,7 @@ TRAINING_FIELDS = {
 PRETRAIN_FIELDS = {"pretrain_learning_rate", "pretrain_examples"}
 DISTILL_FIELDS = {"hidden_weight", "attention_weight", "assistant_layers"}
 LAYER_FIELDS = {
-    "pretrain_epochs",
-    *PRETRAIN_FIELDS,
+    "pretrain_learning_rate",
     "hidden_weight",
     "attention_weight",
     "assistant_layers",

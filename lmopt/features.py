@@ -14,6 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from lmopt.layers import layer_map
 from lmopt.models import load_classifier, load_config, load_tokenizer
+from lmopt.static import StaticConfig
 
 
 def hidden_loss(
@@ -36,6 +37,12 @@ def hidden_loss(
     teacher = teacher_hidden[real].float()
     difference = student_hidden[real].float() - teacher
     return difference.square().sum() / teacher.square().sum()
+
+
+def mean_state(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The mean over real tokens, (batch, 1, D) of (batch, seq, D); `mask` is 0 at padding."""
+    weights = mask.unsqueeze(-1).float()
+    return (hidden.float() * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
 
 
 def attention_loss(
@@ -96,8 +103,9 @@ def check_features(
 class FeatureLoss:
     """The weighted losses of one student against one frozen teacher (None: its states suffice).
 
-    A student of another width gets a linear projection, kept as a module of the student until
-    `detach`, so that the optimizer and the checkpoints have it too.
+    A student without layers learns the mean of a text's states. One of another width gets a linear
+    projection, kept as a module of the student until `detach`, so that the optimizer and the
+    checkpoints have it too.
     """
 
     def __init__(
@@ -119,7 +127,9 @@ class FeatureLoss:
             "output_hidden_states": hidden_weight > 0,
             "output_attentions": attention_weight > 0,
         }
-        widths = config.hidden_size, teacher_config.hidden_size
+        self.is_static = config.model_type == StaticConfig.model_type
+        width = config.hidden if self.is_static else config.hidden_size
+        widths = width, teacher_config.hidden_size
         if hidden_weight > 0 and widths[0] != widths[1]:
             projection = nn.Linear(*widths, bias=False)
             generator = torch.Generator().manual_seed(seed)
@@ -167,6 +177,9 @@ class FeatureLoss:
                 hidden = [teacher.hidden_states[layer + 1] for layer in self.layers]
             if self.attention_weight > 0:
                 attentions = [teacher.attentions[layer] for layer in self.layers]
+        if self.is_static:
+            hidden = [mean_state(answer, attention_mask) for answer in hidden]
+            attention_mask = attention_mask.new_ones(len(attention_mask), 1)
         total = torch.zeros((), device=attention_mask.device)
         projection = getattr(self.student, "feature_projection", None)
         for i, answer in enumerate(hidden):
@@ -179,7 +192,9 @@ class FeatureLoss:
 
 
 def answering_layers(student: PretrainedConfig, teacher: PretrainedConfig) -> list[int]:
-    """`layer_map` of two models' configurations."""
+    """`layer_map` of two models' configurations; a student without layers answers the last one."""
+    if student.model_type == StaticConfig.model_type:
+        return [int(teacher.num_hidden_layers) - 1]
     return layer_map(
         student.num_hidden_layers,
         teacher.num_hidden_layers,

@@ -94,11 +94,10 @@ def student_stage(
 
 def pretrain_stage(walk: Walk, recipe: Recipe, model: Stage, texts: Texts, teacher: Stage) -> Stage:
     """The student that has learned the teacher's hidden states, on extra text too."""
-    settings = replace(
-        training_settings(recipe, recipe.pretrain_epochs, walk.device),
-        learning_rate=recipe.pretrain_learning_rate,
-        token_dropout=0,
-    )
+    settings = training_settings(recipe, recipe.pretrain_epochs, walk.device)
+    settings = replace(settings, token_dropout=0)
+    if recipe.layers != 0:  # Static embeddings have one rate, a large one, for everything.
+        settings = replace(settings, learning_rate=recipe.pretrain_learning_rate)
     parts = [texts] if texts.extra is None else [texts, texts.extra]
     parents = [model.key, teacher.key, *(part.tokens.key for part in parts)]
 

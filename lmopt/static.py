@@ -61,7 +61,12 @@ class StaticClassifier(PreTrainedModel):  # type: ignore[misc]
         weights = scores.masked_fill(attention_mask == 0, -1e4).softmax(dim=-1)
         pooled = (weights.to(vectors.dtype).unsqueeze(1) @ vectors).squeeze(1)  # (batch, width)
         hidden = self.dropout(torch.relu(self.dense(pooled)))
-        return SequenceClassifierOutput(logits=self.classifier(hidden))
+        logits = self.classifier(hidden)
+        if not kwargs.get("output_hidden_states"):
+            return SequenceClassifierOutput(logits=logits)
+        # One state a text, where a layer has one a token: (batch, 1, width) and (batch, 1, hidden).
+        states = pooled.unsqueeze(1), hidden.unsqueeze(1)
+        return SequenceClassifierOutput(logits=logits, hidden_states=states)
 
 
 AutoConfig.register("lmopt_static", StaticConfig)

@@ -149,6 +149,44 @@ def test_a_teacher_that_read_before_teaches_as_one_that_reads_along(
     assert one < 0.6 * untaught
 
 
+def test_a_student_without_layers_learns_the_mean_of_a_text_s_states(
+    walk: Walk, prepared: tuple[Stage, Texts, Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the last layer, over real tokens; whether the teacher has read before or reads along."""
+    _, texts, teacher = prepared
+    width = load_config(teacher.path).hidden_size
+    shape = {"layers": 0, "static_hidden": width, "static_learning_rate": 1e-2}
+    recipe = RECIPE.model_copy(update=shape)
+    student = student_stage(walk, texts.data, recipe, teacher, texts.tokens)
+    made = pretrain_stage(walk, recipe, student, texts, teacher)
+    path = texts.tokens.path
+    assert distance(made.path, teacher.path, path) < 0.8 * distance(
+        student.path, teacher.path, path
+    )
+    monkeypatch.setattr("lmopt.pretrain.MAX_STATES_BYTES", 0)
+    alone = replace(walk, cache=walk.cache.parent / "another")
+    along = pretrain_stage(alone, recipe, student, texts, teacher)
+    one, two = (distance(stage.path, teacher.path, path) for stage in (made, along))
+    assert one == pytest.approx(two, rel=0.02)
+
+    model, whole = load_classifier(made.path), load_classifier(teacher.path)
+    features = feature_loss(
+        model, made.path, teacher.path, hidden_weight=1, attention_weight=0, seed=0
+    )
+    test = load_tokens(path / "tokens.npz")["test"]
+    batch = padded([test[i][: 5 + i] for i in range(5)], model)
+    mask = batch["attention_mask"]
+    assert 0 < mask.sum() < mask.numel()
+    with torch.no_grad():
+        answer = whole(**batch, output_hidden_states=True).hidden_states[-1]
+        wanted = torch.stack([a[m.bool()].mean(0) for a, m in zip(answer, mask, strict=True)])
+        outputs = model(**batch, output_hidden_states=True)
+        ours = torch.relu(model.dense(outputs.hidden_states[0])).squeeze(1)
+        found = features(outputs, batch["input_ids"], mask)
+    expected = (ours - wanted).square().sum() / wanted.square().sum()
+    torch.testing.assert_close(found, expected)
+
+
 def distance(student: Path, teacher: Path, tokens: Path) -> float:
     """The loss on held-out text: as wide as its teacher, a student needs no projection."""
     model = load_classifier(student)
@@ -163,7 +201,8 @@ def distance(student: Path, teacher: Path, tokens: Path) -> float:
 def test_what_cannot_matter_is_at_its_default() -> None:
     settings = {"pretrain_learning_rate": 1e-2, "pretrain_examples": 5}
     assert Recipe(**settings).canonical() == Recipe()
-    static = Recipe(layers=0, epochs=1, pretrain_epochs=2, **settings)
-    assert static.key() == Recipe(layers=0, epochs=1).key()
+    static = Recipe(layers=0, epochs=1, pretrain_epochs=2, pretrain_examples=5)
+    assert static.key() != Recipe(layers=0, epochs=1).key()
+    assert static.key() == static.model_copy(update={"pretrain_learning_rate": 1e-2}).key()
     assert RECIPE.canonical() == RECIPE.model_copy(update={"learning_rate": 1e-4})
     assert RECIPE.untrained().pretrain_epochs == 0
