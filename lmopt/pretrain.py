@@ -1,7 +1,8 @@
 """General distillation: a student learns its teacher's hidden states on any text, before the task.
 
 No labels and no logits are needed, so text of another kind than the task's helps here, where as
-text with the teacher's soft labels it hurts.
+text with the teacher's soft labels it hurts. A student without layers learns the mean of the last
+layer's states.
 
 Source: Jiao et al. (2020), TinyBERT, section 3.2 (there with a teacher that is not fine-tuned).
 """
