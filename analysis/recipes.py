@@ -121,22 +121,21 @@ def is_off(name: str, value: Any) -> bool:
 
 def effective_parameters(models: pd.DataFrame) -> pd.DataFrame:
     """The models with the searched parameters that had no effect left blank."""
-    blanked = {}
-    for name in (str(column) for column in models if str(column).startswith("param_")):
-        kept = had_effect(models, name)
-        if not kept.all():
-            blanked[name] = models[name].where(kept)
-    return models.assign(**blanked)
+    kept = had_effect(models)
+    idle = [str(name) for name in kept if not kept[name].all()]
+    return models.assign(**{name: models[name].where(kept[name]) for name in idle})
 
 
-def had_effect(models: pd.DataFrame, parameter: str) -> pd.Series:
-    """`has_effect` of a `param_` column, model by model."""
-    if "recipe_json" not in models:
-        return pd.Series(True, models.index)
-    recipes = [recipe_of(row) for row in records(models[["recipe_json"]])]
-    field, values = parameter.removeprefix("param_"), models[parameter]
-    kept = [has_effect(field, *pair) for pair in zip(values, recipes, strict=True)]
-    return pd.Series(kept, models.index, dtype=bool)
+def had_effect(models: pd.DataFrame) -> pd.DataFrame:
+    """`has_effect` of each `param_` column, model by model."""
+    names = [str(name) for name in models if str(name).startswith("param_")]
+    kept = pd.DataFrame(True, models.index, names)
+    if "recipe_json" in models:
+        recipes = [recipe_of(row) for row in records(models[["recipe_json"]])]
+        for name in names:
+            pairs = zip(models[name], recipes, strict=True)
+            kept[name] = [has_effect(name.removeprefix("param_"), *pair) for pair in pairs]
+    return kept
 
 
 def with_methods(models: pd.DataFrame) -> pd.DataFrame:

@@ -128,9 +128,10 @@ def slice_figure(
         if models.empty or not parameters:
             empty_panel(axes[0][0], "nothing was searched")
             return figure
+        effects = had_effect(models)
         for column, name in enumerate(parameters):
             x, names = as_numbers(models[name])
-            kept = had_effect(models, name).to_numpy()
+            kept = effects[name].to_numpy()
             for row, objective in enumerate(objectives):
                 values = models.loc[kept, objective]
                 _draw_slice(axes[row][column], x[kept], values, objective, on_front[kept])
@@ -212,9 +213,7 @@ def parallel_figure(
         heights = np.column_stack(
             [_draw_axis(ax, i, name, models[name], objectives) for i, name in enumerate(names)]
         )
-        idle = np.column_stack(
-            [~had_effect(models, name) & name.startswith("param_") for name in names]
-        )
+        idle = ~had_effect(models).reindex(columns=names, fill_value=True).to_numpy()
         heights[idle] = _IDLE
         for index in np.argsort(on_front, kind="stable"):
             look = {"color": INK, "lw": 1.1, "zorder": 3} if on_front[index] else _DOMINATED

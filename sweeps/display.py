@@ -35,11 +35,11 @@ HEADERS = {
     "static_width": "width",
     "clusters": "clus",
     "embedding_clusters": "emb clus",
-    "token_dropout": "tok drop",
     "temperature": "T",
     "alpha": "α",
     "sparsity": "spar",
     "bits": "bits",
+    "token_dropout": "tok drop",
     "vocabulary_min_count": "vocab",
     "embedding_rank": "rank",
     "ffn_keep": "FFN",
@@ -55,7 +55,6 @@ HEADERS = {
     "speed b32": "b32",
 }
 PARAMETERS = ("layers", "temperature", "alpha", "sparsity", "bits")
-FIRST = ("layers", "hidden_size", "static_width", "clusters", *PARAMETERS[1:])
 COMPARED = ("size_bytes", "accuracy_test", "accuracy_drop_test", "speedup_b1")
 SAME_CORE_HOURS = 0.05  # records lag by seconds, and sacct counts whole ones
 LABEL = 44  # columns of what was done, after the trial's number: 79 in all
@@ -129,8 +128,8 @@ def front_view(front: pd.DataFrame, *, title: str) -> RenderableType:
 
 
 def _ordered(params: Sequence[str]) -> list[str]:
-    """The parameters, what says most about a model first."""
-    order = [f"param_{name}" for name in FIRST]
+    """The parameters, those with a short header first, in its order."""
+    order = [f"param_{name}" for name in HEADERS]
     return sorted(params, key=lambda name: order.index(name) if name in order else len(order))
 
 
@@ -270,16 +269,15 @@ def trial_line(row: Mapping[str, Any], columns: Sequence[str]) -> Text:
 
 
 def _parameters(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
-    """What was varied and is done, such as "lay 2 bits 4"."""
-    recipe, shown = recipe_of(row), []
+    """What was varied and is done, such as "lay 2 bits 4"; what is off where nothing else is."""
+    recipe, done, off = recipe_of(row), list[str](), list[str]()
     for column in _ordered(columns):
         value, name = row.get(column), column.removeprefix("param_")
-        if value is None or pd.isna(value) or is_off(name, value):
-            continue
-        if has_effect(name, value, recipe):
+        if value is not None and not pd.isna(value) and has_effect(name, value, recipe):
             text = f"{value:.3g}" if isinstance(value, float) else str(value)
+            shown = off if is_off(name, value) else done
             shown.append(f"{HEADERS.get(name, name)} {text}")
-    return shown
+    return done or off
 
 
 def duration(seconds: float) -> str:

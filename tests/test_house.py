@@ -4,11 +4,13 @@ import json
 import re
 import subprocess
 import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +45,13 @@ def test_every_requirement_is_pinned_to_a_version_that_it_allows() -> None:
         assert requirement.name.lower() in versions, f"{requirement} is not in constraints.txt"
         version = versions[requirement.name.lower()]
         assert requirement.specifier.contains(version), f"{requirement} but {version} is pinned"
+
+
+def test_what_is_pinned_runs_on_the_first_python_that_is_promised() -> None:
+    """Debian 12 has 3.11.2; a pin that wants a later one makes the set-up fail there alone."""
+    wanted = {d.name: SpecifierSet(d.metadata["Requires-Python"] or "") for d in distributions()}
+    assert len(wanted) > 100
+    assert [name for name, versions in wanted.items() if "3.11.0" not in versions] == []
 
 
 def test_pins_are_exact_and_torch_is_the_plain_wheel() -> None:

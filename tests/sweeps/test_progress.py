@@ -36,6 +36,8 @@ def test_a_finished_trial_is_said_by_what_was_done_to_it() -> None:
     text = trial_line(row, columns).plain
     assert text.startswith("  3 lay 0 width 128 clus 4 T 2 tok drop 0.3 ")
     assert text.split()[-5:] == ["87.5", "%", "0.94", "MB", "28.6×"]
+    whole = {**row, "recipe_json": json.dumps({"bits": 32}), "param_bits": 32}
+    assert trial_line(whole, ["param_bits"]).plain.startswith("  3 bits 32 ")
     long = trial_line({**row, "param_" + "x" * 30: 1}, [*columns, "param_" + "x" * 30]).plain
     assert long.startswith("  3 lay 0 width 128 clus 4 T 2 tok drop 0.3 xxx…  87.5 %")
     assert len(long) == len(text) < 80
