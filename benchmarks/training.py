@@ -1,4 +1,4 @@
-"""`lmopt.training` against a bare PyTorch loop that does the same work, to the last bit.
+"""`lmopt.training.trainer` against a bare PyTorch loop that does the same work, to the last bit.
 
 The model has the shape of the demo's students. Both sides read the same examples in the same
 batches; that the weights at the end are equal is what makes their times comparable.
@@ -22,10 +22,11 @@ from transformers import (
 )
 
 from benchmarks.ratio import Ratio, in_turn
-from lmopt.data import Tokens
-from lmopt.distill import distillation_loss
-from lmopt.examples import Collator, ExampleDataset, Examples, LengthSampler, pad_id
-from lmopt.training import TrainingSettings, autocast, train_classifier
+from lmopt.data.batches import Collator, ExampleDataset, Examples, LengthSampler, pad_id
+from lmopt.data.tokens import Tokens
+from lmopt.training.device import autocast
+from lmopt.training.losses import distillation_loss
+from lmopt.training.trainer import TrainingSettings, train_classifier
 
 CLASSES = 5
 WARMUP = 0.06  # of the steps, as in lmopt.training

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slurm import scheduler
-from slurm.record import last_seen, read_exit, read_start
+from slurm import commands as scheduler
+from slurm.records import last_seen, read_exit, read_start
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def job_accounting(job_ids: Sequence[str], folder: Path) -> dict[str, Usage]:
     """Usage of the jobs that have started.
 
     A job that still runs, or was killed, is known up to the last time that it touched its record,
-    at most `slurm.run.HEARTBEAT_SECONDS` before.
+    at most `slurm.job_process.HEARTBEAT_SECONDS` before.
     """
     usage: dict[str, Usage] = {}
     for job_id in job_ids:

@@ -24,11 +24,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, get_args
 
-from slurm.jobs import is_over, job_states, log_paths
+from slurm.commands import job_variables
 from slurm.process import LOCAL_ID_VARIABLE, start_time
 from slurm.profile import Dependency, JobResources
-from slurm.record import Exit, Job, write_record
-from slurm.scheduler import job_variables
+from slurm.records import Exit, Job, write_record
+from slurm.states import is_over, job_states, log_paths
 
 _CORES_VARIABLE = "LMOPT_CORES"
 _POLL_SECONDS = 0.5

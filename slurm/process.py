@@ -5,7 +5,7 @@ import socket
 
 import psutil
 
-from slurm.record import Job
+from slurm.records import Job
 
 LOCAL_ID_VARIABLE = "SUBMITIT_LOCAL_JOB_ID"
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from slurm import local, scheduler
-from slurm.jobs import cancel
+from slurm import commands as scheduler
+from slurm import local
+from slurm.job_process import RecordedCall
 from slurm.profile import Dependency, JobResources, Kind, Profile
-from slurm.run import RecordedCall
+from slurm.states import cancel
 
 # submitit's names: before Slurm gave a job its number, and after.
 _SUBMISSION_FILE = re.compile(

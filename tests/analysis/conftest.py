@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.results import read_rows, write_row
+from analysis.rows.table import read_rows, write_row
 
 Row = dict[str, Any]
 OBJECTIVES = {
@@ -18,7 +18,7 @@ OBJECTIVES = {
     "size_bytes": "minimize",
     "speedup_b1": "maximize",
 }
-# As `lmopt.config.Recipe` has them: every default means "no compression".
+# As `lmopt.config.recipe.Recipe` has them: every default means "no compression".
 RECIPE: Row = {
     "base": "teacher", "layers": None, "temperature": 2.0, "alpha": 0.5, "epochs": 0.0,
     "sparsity": 0.0, "recovery_epochs": 0.0, "bits": 32, "seed": 0,
@@ -30,7 +30,7 @@ REFERENCES: dict[str, Row] = {
     "quantization": {"bits": 8},
 }
 ERRORS = ("FAIL", "DivergedError: loss is not finite"), ("LOST", "out of memory: job 7 is gone")
-# What a row says only of a model that was measured: see `sweeps.reconcile.bury`.
+# What a row says only of a model that was measured: see `sweeps.study.healing.bury`.
 _NOT_FAILED = (
     "processor", "runtime", "threads", "pad_to_multiple_of", "seconds_distill",
     "seconds_latency", "stages_cached",

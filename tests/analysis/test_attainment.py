@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.attainment import attainment, seed_sets
-from analysis.attainment_figure import attainment_figure
+from analysis.figures.attainment import attainment_figure
+from analysis.selection.attainment import attainment, seed_sets
 
 MakeRows = Callable[..., pd.DataFrame]
 PAIR = {"accuracy_validation": "maximize", "size_bytes": "minimize"}

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.audit import claim_table
-from analysis.method_figures import audit_figure
+from analysis.figures.methods import audit_figure
+from analysis.tables.claims import claim_table
 
 MakeRows = Callable[..., pd.DataFrame]
 

@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.comparison import compare_runs, dominators
-from analysis.overlay import fronts_figure
-from analysis.pareto import hypervolume
-from analysis.results import read_rows
-from analysis.runs import front_parts, load_runs, processor_note, why_not_comparable
-from analysis.selection import candidates, front_rows, main_processor
-from analysis.volume import hypervolume_of, scaled_costs
+from analysis.figures.fronts import fronts_figure
+from analysis.rows.table import read_rows
+from analysis.selection.fronts import front_rows
+from analysis.selection.hypervolume import hypervolume_of, scaled_costs
+from analysis.selection.objectives import candidates
+from analysis.selection.processors import main_processor
+from analysis.selection.runs import front_parts, load_runs, processor_note, why_not_comparable
+from analysis.statistics.pareto import hypervolume
+from analysis.tables.comparison import compare_runs, dominators
 from tests.analysis.conftest import example_rows, write_run
 
 MakeRows = Callable[..., pd.DataFrame]

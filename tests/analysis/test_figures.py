@@ -12,11 +12,11 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from analysis.figures import front_figure
-from analysis.overlay import fronts_figure
-from analysis.pareto import front_mask
-from analysis.points import CODEBOOK, figure_points
-from analysis.style import save_figure
+from analysis.figures.front import front_figure
+from analysis.figures.fronts import fronts_figure
+from analysis.figures.points import CODEBOOK, figure_points
+from analysis.figures.style import save_figure
+from analysis.statistics.pareto import front_mask
 
 MakeRows = Callable[..., pd.DataFrame]
 

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.method_figures import product_figure, subset_figure
-from analysis.methods import (
+from analysis.figures.methods import product_figure, subset_figure
+from analysis.rows.recipes import method_settings, recipe_of, records
+from analysis.tables.method_gains import (
     GAINS,
     gain_products,
     product_summary,
     subset_table,
     untried_text,
 )
-from analysis.recipes import method_settings, recipe_of, records
-from analysis.report import format_table
+from analysis.tables.methods_and_front import format_table
 
 MakeRows = Callable[..., pd.DataFrame]
 LAYERS, SPARSE, EIGHT = {"layers": 2, "epochs": 1}, {"sparsity": 0.5}, {"bits": 8}

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from analysis.execute import run_notebook
+from analysis.page.notebooks import run_notebook
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "analysis" / "notebooks").glob("*.ipynb"))
 METHODS = ("baseline", "distillation", "pruning", "quantization", "linear", "best combination")

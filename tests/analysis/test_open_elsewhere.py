@@ -7,8 +7,8 @@ import duckdb
 import polars as pl
 import pytest
 
-from analysis.results import compact, load_results
-from analysis.selection import front_rows
+from analysis.rows.table import compact, load_results
+from analysis.selection.fronts import front_rows
 
 MakeRun = Callable[..., Path]
 

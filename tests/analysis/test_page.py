@@ -10,9 +10,9 @@ from typing import Any
 import nbformat
 import pytest
 
-from analysis import page as page_module
-from analysis.page import Page, build_page, notebook_html
-from analysis.selection import best_combination
+from analysis.page import page as page_module
+from analysis.page.page import Page, build_page, notebook_html
+from analysis.selection.recommendation import best_combination
 from tests.analysis.conftest import OBJECTIVES, example_rows, write_run
 
 NAMES = ("01_pareto_front", "02_methods", "03_search")
@@ -69,7 +69,7 @@ def test_the_answer_comes_first_with_the_command_that_takes_it(
 ) -> None:
     from html import unescape
 
-    from analysis.results import read_rows
+    from analysis.rows.table import read_rows
 
     run, page, _ = built
     text = page.path.read_text(encoding="utf-8")

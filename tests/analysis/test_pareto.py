@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis.pareto import front_mask, hypervolume, hypervolume_history, knee_index
+from analysis.statistics.pareto import front_mask, hypervolume, hypervolume_history, knee_index
 
 # Few distinct values, so that ties, equal rows and constant columns come often.
 COARSE = st.sampled_from([0.0, 1.0, 2.0, 3.0, 4.0, float("nan")])

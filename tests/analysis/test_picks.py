@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from analysis.pareto import knee_index
-from analysis.picks import LIMITS, picks_table, superlative
-from analysis.report import format_table
-from analysis.selection import front_rows
+from analysis.selection.fronts import front_rows
+from analysis.statistics.pareto import knee_index
+from analysis.tables.methods_and_front import format_table
+from analysis.tables.picks import LIMITS, picks_table, superlative
 
 MakeRows = Callable[..., pd.DataFrame]
 

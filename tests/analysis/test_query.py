@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from analysis.query import matching, sorted_by
-from analysis.report import front_table
-from analysis.selection import candidates, front_rows
+from analysis.selection.fronts import front_rows
+from analysis.selection.objectives import candidates
+from analysis.selection.query import matching, sorted_by
+from analysis.tables.methods_and_front import front_table
 
 MakeRows = Callable[..., pd.DataFrame]
 

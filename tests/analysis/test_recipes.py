@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.recipes import (
+from analysis.rows.recipes import (
     METHODS,
     describe,
     has_effect,
@@ -14,7 +14,7 @@ from analysis.recipes import (
     recipe_of,
     with_methods,
 )
-from lmopt.config import Recipe
+from lmopt.config.recipe import Recipe
 
 
 def test_what_counts_as_no_compression_is_the_recipe_s_own_default() -> None:

@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.display import display_of, format_value
-from analysis.report import BEST, format_table, front_table, method_table, to_records
-from analysis.selection import (
-    best_combination,
-    front_knee,
-    front_rows,
-    quality_objective,
-    reported,
+from analysis.page.summary import summarize
+from analysis.rows.units import display_of, format_value
+from analysis.selection.fronts import front_knee, front_rows
+from analysis.selection.objectives import quality_objective, reported
+from analysis.selection.recommendation import best_combination
+from analysis.tables.methods_and_front import (
+    BEST,
+    format_table,
+    front_table,
+    method_table,
+    to_records,
 )
-from analysis.summary import summarize
 
 MakeRows = Callable[..., pd.DataFrame]
 

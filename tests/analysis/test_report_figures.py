@@ -7,24 +7,26 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.attainment import attainment, seed_sets
-from analysis.attainment_figure import attainment_figure
-from analysis.audit import claim_table
-from analysis.importance import parameter_importance, searched, varied_parameters
-from analysis.method_figures import audit_figure, product_figure, subset_figure
-from analysis.methods import gain_products, subset_table
-from analysis.overlay import fronts_figure
-from analysis.search import stage_table
-from analysis.search_figures import (
+from analysis.figures.attainment import attainment_figure
+from analysis.figures.fronts import fronts_figure
+from analysis.figures.methods import audit_figure, product_figure, subset_figure
+from analysis.figures.search import (
     importance_figure,
     parallel_figure,
     slice_figure,
     stage_figure,
     volume_figure,
 )
-from analysis.selection import candidates, front_rows, quality_drop
-from analysis.style import SERIES, series
-from analysis.tradeoff import CLASSES, class_of, tradeoff_figure
+from analysis.figures.style import SERIES, series
+from analysis.figures.tradeoff import CLASSES, class_of, tradeoff_figure
+from analysis.selection.attainment import attainment, seed_sets
+from analysis.selection.fronts import front_rows
+from analysis.selection.objectives import candidates
+from analysis.selection.recommendation import quality_drop
+from analysis.tables.claims import claim_table
+from analysis.tables.method_gains import gain_products, subset_table
+from analysis.tables.parameter_importance import parameter_importance, searched, varied_parameters
+from analysis.tables.search_costs import stage_table
 
 MakeRows = Callable[..., pd.DataFrame]
 Objectives = Mapping[str, str]

@@ -18,15 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.results import (
-    COLUMNS,
-    compact,
-    final_attempts,
-    load_results,
-    read_rows,
-    schema_markdown,
-    write_row,
-)
+from analysis.rows.schema import COLUMNS, schema_markdown
+from analysis.rows.table import compact, final_attempts, load_results, read_rows, write_row
 
 ROW: dict[str, Any] = {
     "run": "r",
@@ -236,7 +229,7 @@ def test_a_row_that_comes_while_the_rows_are_compacted_is_not_lost(
         return rows
 
     with monkeypatch.context() as patch:
-        patch.setattr("analysis.results.read_rows", read_then_write)
+        patch.setattr("analysis.rows.table.read_rows", read_then_write)
         compact(run)
     assert 50 in set(load_results(run)["trial"])
 
@@ -279,7 +272,7 @@ def test_a_full_disk_leaves_the_old_row_and_no_temporary(full_disk: Path) -> Non
 
 def test_a_file_size_limit_leaves_nothing(tmp_path: Path) -> None:
     script = (
-        "import resource, signal, sys; from pathlib import Path; from analysis.results import *;"
+        "import resource, signal, sys; from pathlib import Path; from analysis.rows.table import *;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
         f"row = {ROW!r};\n"
@@ -296,7 +289,7 @@ def test_a_file_size_limit_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_row_or_none(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from analysis.results import *;"
+        "import sys; from pathlib import Path; from analysis.rows.table import *;"
         f"row = {ROW!r};\n"
         "print('ready', flush=True)\n"
         "for number in range(100_000): write_row(row | {'trial': number},"
@@ -338,9 +331,8 @@ def test_the_documented_schema_is_the_schema() -> None:
 
 
 def test_the_light_modules_import_no_plotting() -> None:
-    script = (
-        "import sys, analysis.results; print('matplotlib' in sys.modules, 'seaborn' in sys.modules)"
-    )
+    heavy = "'matplotlib' in sys.modules, 'seaborn' in sys.modules"
+    script = f"import sys, analysis.rows.table; print({heavy})"
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

@@ -9,16 +9,21 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
-from analysis.importance import FEWEST_TRIALS, parameter_importance, searched, varied_parameters
-from analysis.search import failure_table, stage_table, volume_over_cost
-from analysis.search_figures import (
+from analysis.figures.search import (
     importance_figure,
     parallel_figure,
     slice_figure,
     stage_figure,
     volume_figure,
 )
-from analysis.volume import hypervolume_of
+from analysis.selection.hypervolume import hypervolume_of
+from analysis.tables.parameter_importance import (
+    FEWEST_TRIALS,
+    parameter_importance,
+    searched,
+    varied_parameters,
+)
+from analysis.tables.search_costs import failure_table, stage_table, volume_over_cost
 
 MakeRows = Callable[..., pd.DataFrame]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.points import figure_points
-from analysis.report import format_table, method_table
+from analysis.figures.points import figure_points
+from analysis.tables.methods_and_front import format_table, method_table
 
 MakeRows = Callable[..., pd.DataFrame]
 DROPS, ERRORS, SPEEDS = [0.01, 0.02, 0.03], [0.003, 0.004, 0.005], [2.0, 4.0, 8.0]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.tradeoff import CLASSES, class_of, tradeoff_figure
+from analysis.figures.tradeoff import CLASSES, class_of, tradeoff_figure
 
 MakeRows = Callable[..., pd.DataFrame]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.uncertainty import clustered_mean, paired_difference, ratio_interval
+from analysis.statistics.uncertainty import clustered_mean, paired_difference, ratio_interval
 
 
 def cr1_by_regression(y: np.ndarray, groups: np.ndarray) -> float:

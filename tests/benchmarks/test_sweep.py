@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import sweep
 from benchmarks.sweep import sweep_ratio
-from lmopt.config import Recipe
+from lmopt.config.recipe import Recipe
 
 pytestmark = pytest.mark.slow
 

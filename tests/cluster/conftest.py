@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from slurm import cluster as devcluster
-from slurm.devconfig import ClusterConfig
-from slurm.install import MissingPackagesError, check_packages
-from slurm.jobs import JobState, is_over, job_states
+from slurm.devcluster import cluster as devcluster
+from slurm.devcluster.configuration import ClusterConfig
+from slurm.devcluster.packages import MissingPackagesError, check_packages
+from slurm.states import JobState, is_over, job_states
 from tests.cluster.small_sweep import PATIENCE, Workspace, definition
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slurm import cluster as devcluster
+from slurm.devcluster import cluster as devcluster
 from slurm.profile import Profile
 from slurm.submit import submit
-from sweeps.rounds import live_jobs, rounds
-from sweeps.run import open_run
+from sweeps.run.directory import open_run
+from sweeps.run.rounds import live_jobs, rounds
 from tests.cluster.small_sweep import PATIENCE, Workspace, start_record, training, wait_for, working
 
 if TYPE_CHECKING:

@@ -21,13 +21,13 @@ import pandas as pd
 import psutil
 import yaml
 
-from analysis.results import final_attempts, read_rows
-from slurm import cluster as devcluster
-from slurm.record import JOB_VARIABLE
-from sweeps.progress import read_progress
-from sweeps.rounds import live_jobs
-from sweeps.run import open_run
-from sweeps.study import open_study
+from analysis.rows.table import final_attempts, read_rows
+from slurm.devcluster import cluster as devcluster
+from slurm.records import JOB_VARIABLE
+from sweeps.run.directory import open_run
+from sweeps.run.progress import read_progress
+from sweeps.run.rounds import live_jobs
+from sweeps.study.study import open_study
 
 if TYPE_CHECKING:
     from tests.cluster.conftest import Cluster

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sweeps.run import open_run
-from sweeps.status import read_status
+from sweeps.report.status import read_status
+from sweeps.run.directory import open_run
 from tests.cluster.faults import FAULTS, Target
 from tests.cluster.small_sweep import PATIENCE, Workspace, check_whole, describe
 

@@ -17,12 +17,12 @@ import cloudpickle
 import psutil
 import pytest
 
-from slurm import cluster as devcluster
 from slurm.accounting import job_accounting, sacct_core_hours
-from slurm.jobs import cancel, current_job, job_states, log_paths
+from slurm.commands import cluster_facts, submission_room
+from slurm.devcluster import cluster as devcluster
 from slurm.profile import Profile
-from slurm.record import read_exit, read_start
-from slurm.scheduler import cluster_facts, submission_room
+from slurm.records import current_job, read_exit, read_start
+from slurm.states import cancel, job_states, log_paths
 from slurm.submit import SubmissionError, render, submit
 from tests.cluster.small_sweep import PATIENCE, limit_jobs
 

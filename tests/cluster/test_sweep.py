@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from analysis.results import read_rows
-from analysis.selection import candidates, front_rows
+from analysis.rows.table import read_rows
+from analysis.selection.fronts import front_rows
+from analysis.selection.objectives import candidates
 from slurm.accounting import job_accounting, sacct_core_hours
-from slurm.scheduler import submission_room
-from sweeps.rounds import rounds
-from sweeps.run import open_run
+from slurm.commands import submission_room
+from sweeps.run.directory import open_run
+from sweeps.run.rounds import rounds
 from tests.cluster import faults
 from tests.cluster.small_sweep import (
     PATIENCE,

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from slurm.install import MissingPackagesError, check_packages
+from slurm.devcluster.packages import MissingPackagesError, check_packages
 from slurm.profile import load_profile
-from sweeps.config import parse_sweep
+from sweeps.definition.sweep import parse_sweep
 from tests.docs.pages import (
     DOCS,
     PAGES,
@@ -116,7 +116,7 @@ def test_the_blocks_of_a_page_run(
     page: Path, user: User, tutorial: tuple[User, dict[str, str]]
 ) -> None:
     found = blocks(page, *RUN)
-    if any("slurm.devcluster" in block.text for block in found):
+    if any("slurm.devcluster.__main__" in block.text for block in found):
         try:
             check_packages(accounting=True)
         except MissingPackagesError as error:
@@ -129,7 +129,7 @@ def test_the_blocks_of_a_page_run(
             user.run(block)
     finally:
         subprocess.run(
-            ["python", "-m", "slurm.devcluster", "down"],
+            ["python", "-m", "slurm.devcluster.__main__", "down"],
             env=dict(user.environment), capture_output=True, check=False,
         )  # fmt: skip
 

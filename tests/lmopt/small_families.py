@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification
 
-from lmopt.families import BERT_LIKE
+from lmopt.models.families import BERT_LIKE
 
 HEAD = {"vocab_size": 50, "num_labels": 3, "max_position_embeddings": 40, "pad_token_id": 1}
 SHAPE = {

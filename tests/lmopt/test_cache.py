@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from lmopt import cache
-from lmopt.cache import RECORD, hold, last_used, remove_stage, run_stage
+from lmopt.stages import cache
+from lmopt.stages.cache import RECORD, hold, last_used, remove_stage, run_stage
 
 # A builder in a process of its own: appends to a log, counts to 20 through its scratch folder.
 WORKER = """
 import sys, time
 from pathlib import Path
-from lmopt.cache import run_stage
+from lmopt.stages.cache import run_stage
 cache, log, pause = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 def build(folder, scratch):
     with log.open("a") as file:
@@ -110,7 +110,7 @@ def test_the_key_depends_on_everything_that_is_named(tmp_path: Path) -> None:
 READER = """
 import sys
 from pathlib import Path
-from lmopt.cache import run_stage
+from lmopt.stages.cache import run_stage
 stage = run_stage(Path(sys.argv[1]), "s", lambda f, s: None, version=1, parameters={})
 print(stage.cached, flush=True)
 sys.stdin.readline()

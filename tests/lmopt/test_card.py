@@ -7,8 +7,17 @@ import pytest
 from huggingface_hub import ModelCard
 from pydantic import create_model
 
-from lmopt import card, licence
-from lmopt.card import (
+from lmopt.config.recipe import Recipe
+from lmopt.packaging import licences as licence
+from lmopt.packaging import model_card as card
+from lmopt.packaging.licences import (
+    Licence,
+    card_licence,
+    common_licence,
+    licence_text,
+    licences_of,
+)
+from lmopt.packaging.model_card import (
     Measurement,
     front_matter,
     measurement_table,
@@ -18,8 +27,6 @@ from lmopt.card import (
     shown_place,
     storage_in_words,
 )
-from lmopt.config import Recipe
-from lmopt.licence import Licence, card_licence, common_licence, licence_text, licences_of
 
 
 def words(recipe: Recipe, *, extra: bool = True) -> str:

@@ -6,14 +6,14 @@ import torch
 from sklearn.cluster import KMeans
 from torch import nn
 
-from lmopt.artifact import read_manifest
-from lmopt.cluster import clustered, codebook_of, nearest, share
-from lmopt.data import pad
-from lmopt.models import load_classifier, load_tokenizer, save_model
-from lmopt.quantize import build_artifact
-from lmopt.runtime import open_session
-from lmopt.storage import Codebook, plan_storage
-from lmopt.weights import store
+from lmopt.data.tokens import pad
+from lmopt.methods.clustering import clustered, codebook_of, nearest, share
+from lmopt.models.loading import load_classifier, load_tokenizer, save_model
+from lmopt.runtimes.manifest import read_manifest
+from lmopt.runtimes.openvino.artifact import build_artifact
+from lmopt.runtimes.openvino.weights import store
+from lmopt.runtimes.sessions import open_session
+from lmopt.weights.plan import Codebook, plan_storage
 
 
 @pytest.mark.parametrize("clusters", [2, 4, 16, 200])

@@ -4,7 +4,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from lmopt.config import BITS, Recipe, SplitConfig, TaskConfig
+from lmopt.config.recipe import BITS, Recipe
+from lmopt.config.task import SplitConfig, TaskConfig
 
 
 def test_importing_the_configuration_stays_light() -> None:

@@ -7,23 +7,12 @@ from datasets import ClassLabel, Dataset, Features, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmopt.config import SplitConfig, TaskConfig
-from lmopt.data import (
-    SPLITS,
-    Data,
-    build_data,
-    chunk_text,
-    concatenate,
-    drop_duplicates,
-    load_data,
-    load_tokens,
-    pad,
-    save_tokens,
-    split_documents,
-    tokenize,
-)
-from lmopt.models import load_tokenizer
-from lmopt.sources import Rows
+from lmopt.config.task import SplitConfig, TaskConfig
+from lmopt.data.chunking import chunk_text
+from lmopt.data.dataset import SPLITS, Data, build_data, drop_duplicates, load_data, split_documents
+from lmopt.data.sources import Rows
+from lmopt.data.tokens import concatenate, load_tokens, pad, save_tokens, tokenize
+from lmopt.models.loading import load_tokenizer
 
 SENTENCES = st.lists(
     st.lists(st.sampled_from(["cat", "dog", "пёс", "3.5", "U.S"]), min_size=1, max_size=9).map(

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from lmopt.distill import distillation_loss, kd_loss
+from lmopt.training.losses import distillation_loss, kd_loss
 
 
 @pytest.fixture

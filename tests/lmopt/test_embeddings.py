@@ -16,8 +16,8 @@ from transformers import (
     RobertaConfig,
 )
 
-from lmopt.embeddings import factorize_embeddings, trim_embeddings, word_table
-from lmopt.models import load_classifier
+from lmopt.models.embeddings import factorize_embeddings, trim_embeddings, word_table
+from lmopt.models.loading import load_classifier
 
 NARROW = {
     "hidden_size": 16,

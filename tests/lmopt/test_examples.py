@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from lmopt.data import Tokens
-from lmopt.examples import ExampleDataset, Examples, States, join, subset, take
+from lmopt.data.batches import ExampleDataset, Examples, States, join, subset, take
+from lmopt.data.tokens import Tokens
 
 
 def examples_of(texts: list[list[int]], logits: bool = True) -> Examples:

@@ -14,10 +14,9 @@ import torch
 from onnx import numpy_helper
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from lmopt.artifact import hash_files, read_manifest, transfer_bytes
-from lmopt.cache import RECORD
-from lmopt.data import Tokens, pad, save_tokens, tokenize
-from lmopt.export import (
+from lmopt.data.tokens import Tokens, pad, save_tokens, tokenize
+from lmopt.models.loading import load_classifier, load_tokenizer
+from lmopt.packaging.formats import (
     copy_artifact,
     model_files,
     only_ours,
@@ -27,11 +26,12 @@ from lmopt.export import (
     write_onnx,
     write_transformers,
 )
-from lmopt.models import load_classifier, load_tokenizer
-from lmopt.quantize import build_artifact
-from lmopt.reload import evaluate_folder
-from lmopt.runtime import open_session
-from lmopt.usage import USAGE, run_usage, usage_text
+from lmopt.packaging.reload import evaluate_folder
+from lmopt.packaging.usage_script import USAGE, run_usage, usage_text
+from lmopt.runtimes.manifest import hash_files, read_manifest, transfer_bytes
+from lmopt.runtimes.openvino.artifact import build_artifact
+from lmopt.runtimes.sessions import open_session
+from lmopt.stages.cache import RECORD
 
 NAMES = ["деньги", "наука", "спорт"]
 # Shorter than the longest text, so that truncation counts; no multiple of a padded length.

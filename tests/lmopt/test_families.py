@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification
 
-from lmopt.families import Kind, find_units, keep_units
-from lmopt.models import load_classifier
-from lmopt.quantize import convert
-from lmopt.shape import record_units
+from lmopt.models.families import Kind, find_units, keep_units
+from lmopt.models.loading import load_classifier
+from lmopt.models.shape import record_units
+from lmopt.runtimes.openvino.artifact import convert
 from tests.lmopt.small_families import HEAD, OPTIONS, batch, logits, saved, tiny
 
 KINDS: tuple[Kind, ...] = ("ffn", "heads")

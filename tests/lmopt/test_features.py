@@ -21,21 +21,15 @@ from transformers import (
     RobertaConfig,
 )
 
-from lmopt import training
-from lmopt.data import tokenize
-from lmopt.distill import distill
-from lmopt.examples import Examples
-from lmopt.features import (
-    FeatureLoss,
-    attention_loss,
-    check_features,
-    feature_loss,
-    hidden_loss,
-    token_map,
-)
-from lmopt.models import load_classifier, load_tokenizer, save_model
-from lmopt.student import build_student
-from lmopt.training import TrainingSettings, newest_checkpoint
+from lmopt.data.batches import Examples
+from lmopt.data.tokens import tokenize
+from lmopt.methods.distillation import distill
+from lmopt.methods.student import build_student
+from lmopt.models.loading import load_classifier, load_tokenizer, save_model
+from lmopt.training import trainer as training
+from lmopt.training.imitation import FeatureLoss, check_features, feature_loss, token_map
+from lmopt.training.losses import attention_loss, hidden_loss
+from lmopt.training.trainer import TrainingSettings, newest_checkpoint
 
 SETTINGS = TrainingSettings(epochs=1, learning_rate=1e-3, batch_size=8, dropout=0.0, device="cpu")
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
@@ -304,7 +298,7 @@ from pathlib import Path
 from lmopt.environment import configure_libraries
 configure_libraries(1)
 from lmopt import training
-from lmopt.distill import distill
+from lmopt.methods.distillation import distill
 student, teacher, folder, pickled = map(Path, sys.argv[1:])
 examples, settings = pickle.loads(pickled.read_bytes())
 training.CHECKPOINT_SECONDS = 0.0

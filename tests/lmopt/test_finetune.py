@@ -7,15 +7,15 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lmopt.data import Tokens, pad, tokenize
-from lmopt.examples import Examples
-from lmopt.finetune import finetune_stored, quantized
-from lmopt.models import load_classifier, load_tokenizer
-from lmopt.quantize import build_artifact
-from lmopt.rounding import Format, fake_quantize
-from lmopt.runtime import open_session
-from lmopt.storage import plan_storage
-from lmopt.training import TrainingSettings, predict_logits
+from lmopt.data.batches import Examples
+from lmopt.data.tokens import Tokens, pad, tokenize
+from lmopt.methods.quantization import finetune_stored, quantized
+from lmopt.models.loading import load_classifier, load_tokenizer
+from lmopt.runtimes.openvino.artifact import build_artifact
+from lmopt.runtimes.sessions import open_session
+from lmopt.training.trainer import TrainingSettings, predict_logits
+from lmopt.weights.plan import plan_storage
+from lmopt.weights.rounding import Format, fake_quantize
 
 
 def test_forward_passes_see_stored_weights_and_training_moves_those_underneath() -> None:

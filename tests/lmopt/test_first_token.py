@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from lmopt import quantize
-from lmopt.first_token import keep_first_token
-from lmopt.quantize import convert
-from lmopt.static import StaticClassifier, StaticConfig
+from lmopt.models.static import StaticClassifier, StaticConfig
+from lmopt.runtimes.openvino import artifact as quantize
+from lmopt.runtimes.openvino.artifact import convert
+from lmopt.runtimes.openvino.first_token import keep_first_token
 from tests.lmopt.small_families import OPTIONS, batch, logits, tiny
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from lmopt.families import Kind, Units, find_units
-from lmopt.importance import Gates, magnitudes
+from lmopt.methods.unit_importance import Gates, magnitudes
+from lmopt.models.families import Kind, Units, find_units
 from tests.lmopt.small_families import batch, tiny
 
 LABELS = torch.tensor([0, 1, 2])

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from lmopt.data import Tokens
-from lmopt.layers import LAYER_CHOICES, choose_layers, layer_importance, layer_map
-from lmopt.models import encoder_layers, load_classifier
-from lmopt.student import build_student
+from lmopt.data.tokens import Tokens
+from lmopt.methods.layers import LAYER_CHOICES, choose_layers, layer_importance
+from lmopt.methods.student import build_student
+from lmopt.models.loading import encoder_layers, load_classifier
+from lmopt.training.imitation import layer_map
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmopt import measure
-from lmopt.data import Tokens, save_tokens, tokenize
-from lmopt.measure import Served, Timed, evaluate, latency_samples, noise, time_in_turn
-from lmopt.models import load_tokenizer
-from lmopt.quantize import build_artifact
-from lmopt.runtime import open_session
+from lmopt.data.tokens import Tokens, load_tokens, pad, save_tokens, tokenize
+from lmopt.measurement import timing as measure
+from lmopt.measurement.measure import Timed, evaluate, time_in_turn
+from lmopt.measurement.timing import Served, latency_samples, noise
+from lmopt.models.loading import load_tokenizer
+from lmopt.runtimes.openvino.artifact import build_artifact
+from lmopt.runtimes.sessions import open_session
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +36,8 @@ def tokens_file(
 
 
 def test_the_measuring_process_loads_no_torch() -> None:
-    code = (
-        "import lmopt.measure, openvino, sys; print({'torch', 'transformers'} & set(sys.modules))"
-    )
+    loaded = "{'torch', 'transformers'} & set(sys.modules)"
+    code = f"import lmopt.measurement.__main__, openvino, sys; print({loaded})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 
@@ -47,8 +47,8 @@ def test_logits_of_a_fresh_process_are_those_of_the_artifact(
     fresh = evaluate(artifact, tokens_file, ("validation", "test"), threads=1)
     session = open_session(artifact, threads=1)
     for name, size in (("validation", 65), ("test", 125)):
-        tokens = measure.load_tokens(tokens_file)[name]
-        alone = np.concatenate([session(*measure.pad([tokens[i]], 0)) for i in range(size)])
+        tokens = load_tokens(tokens_file)[name]
+        alone = np.concatenate([session(*pad([tokens[i]], 0)) for i in range(size)])
         assert fresh[name].shape == (size, 3)
         np.testing.assert_allclose(fresh[name], alone, atol=0.02)  # Dynamic int8, bf16.
 
@@ -108,7 +108,7 @@ def test_a_model_is_timed_at_the_shapes_it_is_served_with(
         return run
 
     monkeypatch.setattr(measure, "open_session", open_spy)
-    tokens = measure.load_tokens(tokens_file)["validation"]
+    tokens = load_tokens(tokens_file)["validation"]
     for batch in (1, 32):
         opened.clear(), called.clear()
         served = {"baseline": Served(artifact, tokens, 1, pad_to_multiple_of=multiple)}
@@ -133,7 +133,7 @@ def test_a_length_is_rounded_up_within_the_limit() -> None:
         (8, 4, 9),
         (9, 64, 9),
     ):
-        inputs, mask = measure.pad(ids, 5, multiple, limit)
+        inputs, mask = pad(ids, 5, multiple, limit)
         assert inputs.shape == mask.shape == (2, length)
         assert mask.sum(axis=1).tolist() == [3, 9] and (inputs[mask == 0] == 5).all()
 
@@ -160,9 +160,9 @@ def test_measurements_at_one_time_have_cores_of_their_own() -> None:
     """Also where the cluster lets each job use every core of its node, and its holder is killed."""
     first_two = sorted(os.sched_getaffinity(0))[:2]
     code = (
-        "import os, time\nfrom lmopt import measure\n"
-        f"measure.CORE_NAME = 'lmopt-test-{os.getpid()}'\n"  # other measurements hold none of these
-        f"os.sched_setaffinity(0, {first_two})\ncores = measure._pin(1)\n"
+        "import os, time\nfrom lmopt.measurement import process as measure\n"
+        f"CORE_NAME = 'lmopt-test-{os.getpid()}'\n"  # other measurements hold none of these
+        f"os.sched_setaffinity(0, {first_two})\ncores = pin(1)\n"
         "print(*os.sched_getaffinity(0), flush=True)\ntime.sleep(600)\n"
     )
     command = [sys.executable, "-c", code]

@@ -6,7 +6,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from lmopt.onnx_artifact import block_size, quantize_products_by_block, quantize_tables
+from lmopt.runtimes.onnxruntime.artifact import (
+    block_size,
+    quantize_products_by_block,
+    quantize_tables,
+)
 
 
 @pytest.mark.parametrize("bits", [8, 4])

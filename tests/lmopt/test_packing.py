@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from lmopt.models import load_classifier
-from lmopt.packing import count_macs
+from lmopt.models.loading import load_classifier
+from lmopt.runtimes.packing import count_macs
 
 
 def test_multiply_accumulates_are_those_of_the_matrix_products(classifier_folder: Path) -> None:

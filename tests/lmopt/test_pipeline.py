@@ -5,12 +5,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmopt import pipeline, training
-from lmopt.artifact import read_manifest
-from lmopt.config import Recipe, RuntimeConfig, StudentConfig, TaskConfig, TeacherConfig
-from lmopt.linear import linear_baseline
-from lmopt.pipeline import Outcome, Prepared, prepare, run_recipe, time_artifact
-from lmopt.training import DivergedError
+from lmopt.config.models import StudentConfig, TeacherConfig
+from lmopt.config.recipe import Recipe
+from lmopt.config.runtime import RuntimeConfig
+from lmopt.config.task import TaskConfig
+from lmopt.pipeline import trial as pipeline
+from lmopt.pipeline.prepare import Prepared, prepare
+from lmopt.pipeline.timing import time_artifact
+from lmopt.pipeline.trial import Outcome, run_recipe
+from lmopt.runtimes.manifest import read_manifest
+from lmopt.tasks.linear_baseline import linear_baseline
+from lmopt.training import trainer as training
+from lmopt.training.trainer import DivergedError
 
 RUNTIME = RuntimeConfig(rounds_b1=6, rounds_b32=3)
 TRAINED = Recipe(epochs=6, learning_rate=3e-3, batch_size=16)

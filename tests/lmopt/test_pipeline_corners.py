@@ -9,17 +9,21 @@ import pytest
 import torch
 from transformers import AlbertConfig, AlbertForMaskedLM, AlbertTokenizer
 
-from lmopt.artifact import read_manifest
-from lmopt.config import Recipe, RuntimeConfig, StudentConfig, TaskConfig, TeacherConfig
-from lmopt.data import load_tokens, tokenize
-from lmopt.embeddings import factorize_embeddings
-from lmopt.measure import predict
-from lmopt.models import load_classifier, load_tokenizer, save_model
-from lmopt.pipeline import Prepared, prepare, run_recipe
-from lmopt.quantize import build_artifact
-from lmopt.runtime import open_session
-from lmopt.training import predict_logits
-from lmopt.vocabulary import trim_vocabulary
+from lmopt.config.models import StudentConfig, TeacherConfig
+from lmopt.config.recipe import Recipe
+from lmopt.config.runtime import RuntimeConfig
+from lmopt.config.task import TaskConfig
+from lmopt.data.tokens import load_tokens, tokenize
+from lmopt.measurement.evaluation import predict
+from lmopt.methods.vocabulary import trim_vocabulary
+from lmopt.models.embeddings import factorize_embeddings
+from lmopt.models.loading import load_classifier, load_tokenizer, save_model
+from lmopt.pipeline.prepare import Prepared, prepare
+from lmopt.pipeline.trial import run_recipe
+from lmopt.runtimes.manifest import read_manifest
+from lmopt.runtimes.openvino.artifact import build_artifact
+from lmopt.runtimes.sessions import open_session
+from lmopt.training.trainer import predict_logits
 
 RUNTIME = RuntimeConfig(rounds_b1=3, rounds_b32=3)
 

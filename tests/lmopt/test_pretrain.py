@@ -8,15 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from lmopt.cache import Stage
-from lmopt.config import Recipe, TaskConfig, TeacherConfig
-from lmopt.data import load_tokens
-from lmopt.examples import Collator, ExampleDataset, Examples, States, pad_id, padded, select
-from lmopt.features import feature_loss
-from lmopt.models import load_classifier, load_config, load_tokenizer
-from lmopt.passes import Texts, pretrain_stage, student_stage, vocabulary_stage
-from lmopt.pretrain import save_states, states_to_learn
-from lmopt.stages import Walk, data_stage, teacher_stage, tokens_stage, unlabelled_stage
+from lmopt.config.models import TeacherConfig
+from lmopt.config.recipe import Recipe
+from lmopt.config.task import TaskConfig
+from lmopt.data.batches import Collator, ExampleDataset, Examples, States, pad_id, padded, select
+from lmopt.data.tokens import load_tokens
+from lmopt.methods.base import Texts
+from lmopt.methods.general_distillation import pretrain_stage, save_states, states_to_learn
+from lmopt.methods.student import student_stage
+from lmopt.methods.vocabulary import vocabulary_stage
+from lmopt.models.loading import load_classifier, load_config, load_tokenizer
+from lmopt.pipeline.shared_stages import data_stage, teacher_stage, tokens_stage, unlabelled_stage
+from lmopt.stages.cache import Stage
+from lmopt.stages.context import Walk
+from lmopt.training.imitation import feature_loss
 
 RECIPE = Recipe(layers=1, pretrain_epochs=4, batch_size=16, dropout=0.0)
 
@@ -133,13 +138,13 @@ def test_a_teacher_that_read_before_teaches_as_one_that_reads_along(
     student, texts, teacher = prepared
     recipe = RECIPE.model_copy(update={"pretrain_examples": 2})
     with monkeypatch.context() as patched:
-        patched.delattr("lmopt.features.load_classifier")  # Its states are enough.
+        patched.delattr("lmopt.training.imitation.load_classifier")  # Its states are enough.
         before = pretrain_stage(walk, recipe, student, texts, teacher)
     other = pretrain_stage(walk, recipe.model_copy(update={"seed": 1}), student, texts, teacher)
     assert other.key != before.key
     assert len(list(walk.cache.glob("hidden_states/*/states.npy"))) == 1  # For both.
 
-    monkeypatch.setattr("lmopt.pretrain.MAX_STATES_BYTES", 0)
+    monkeypatch.setattr("lmopt.methods.general_distillation.MAX_STATES_BYTES", 0)
     alone = replace(walk, cache=walk.cache.parent / "another")
     along = pretrain_stage(alone, recipe, student, texts, teacher)
     assert not list(alone.cache.glob("hidden_states/*"))
@@ -163,7 +168,7 @@ def test_a_student_without_layers_learns_the_mean_of_a_text_s_states(
     assert distance(made.path, teacher.path, path) < 0.8 * distance(
         student.path, teacher.path, path
     )
-    monkeypatch.setattr("lmopt.pretrain.MAX_STATES_BYTES", 0)
+    monkeypatch.setattr("lmopt.methods.general_distillation.MAX_STATES_BYTES", 0)
     alone = replace(walk, cache=walk.cache.parent / "another")
     along = pretrain_stage(alone, recipe, student, texts, teacher)
     one, two = (distance(stage.path, teacher.path, path) for stage in (made, along))

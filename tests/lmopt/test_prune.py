@@ -6,15 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from lmopt import prune as pruning
-from lmopt import training
-from lmopt.artifact import transfer_bytes
-from lmopt.data import Tokens, tokenize
-from lmopt.examples import Examples
-from lmopt.models import encoder_layers, load_classifier, load_tokenizer
-from lmopt.prune import global_masks, input_norms, magnitude_mask, prune, set_masks, wanda_mask
-from lmopt.training import TrainingSettings
-from lmopt.zeros import measured_sparsity, prunable_matrices
+from lmopt.data.batches import Examples
+from lmopt.data.tokens import Tokens, tokenize
+from lmopt.methods import sparsity as pruning
+from lmopt.methods.sparsity import (
+    global_masks,
+    input_norms,
+    magnitude_mask,
+    prune,
+    set_masks,
+    wanda_mask,
+)
+from lmopt.models.loading import encoder_layers, load_classifier, load_tokenizer
+from lmopt.models.zeros import measured_sparsity, prunable_matrices
+from lmopt.runtimes.manifest import transfer_bytes
+from lmopt.training import trainer as training
+from lmopt.training.trainer import TrainingSettings
 from tests.lmopt.small_families import tiny
 
 SETTINGS = TrainingSettings(epochs=1, learning_rate=1e-3, batch_size=16, device="cpu")

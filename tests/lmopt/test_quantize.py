@@ -9,16 +9,16 @@ import openvino as ov
 import pytest
 import torch
 
-from lmopt.artifact import folder_bytes, hash_files, read_manifest
-from lmopt.config import BITS, Bits
-from lmopt.data import Tokens, pad, tokenize
-from lmopt.models import load_classifier, load_tokenizer
-from lmopt.quantize import build_artifact
-from lmopt.rounding import Format
-from lmopt.runtime import open_session
-from lmopt.student import build_student
-from lmopt.training import predict_logits
-from lmopt.weights import store
+from lmopt.config.recipe import BITS, Bits
+from lmopt.data.tokens import Tokens, pad, tokenize
+from lmopt.methods.student import build_student
+from lmopt.models.loading import load_classifier, load_tokenizer
+from lmopt.runtimes.manifest import folder_bytes, hash_files, read_manifest
+from lmopt.runtimes.openvino.artifact import build_artifact
+from lmopt.runtimes.openvino.weights import store
+from lmopt.runtimes.sessions import open_session
+from lmopt.training.trainer import predict_logits
+from lmopt.weights.rounding import Format
 
 NAMES = ["деньги", "наука", "спорт"]
 # Largest error allowed of an artifact's logits, relative to their spread over texts. 32: rounding
@@ -176,7 +176,7 @@ def test_a_folder_without_manifest_is_no_artifact(tmp_path: Path) -> None:
 def test_torch_in_the_parent_and_the_runtime_agree_on_order(
     artifacts: dict[Bits, Path], narrow: Path, tokens: Tokens
 ) -> None:
-    from lmopt.measure import predict
+    from lmopt.measurement.evaluation import predict
 
     by_torch = predict_logits(load_classifier(narrow), tokens, device="cpu", batch_size=7)
     by_runtime = predict(open_session(artifacts[32], 1), tokens, 0, lambda fraction: None)
@@ -188,7 +188,8 @@ def test_equal_weights_give_equal_files_whatever_was_converted_before(
 ) -> None:
     """A hash or a size that counts the conversions of a process could never be reproduced."""
     code = (
-        "import sys; from pathlib import Path; from lmopt.quantize import build_artifact; "
+        "import sys; from pathlib import Path; "
+        "from lmopt.runtimes.openvino.artifact import build_artifact; "
         "model, folder = map(Path, sys.argv[1:]); folder.mkdir(); "
         "build_artifact(model, 32, folder, bits=4)"
     )

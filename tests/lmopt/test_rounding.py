@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from lmopt.rounding import Format, fake_quantize, straight_through
-from lmopt.weights import store
+from lmopt.runtimes.openvino.weights import store
+from lmopt.weights.rounding import Format, fake_quantize, straight_through
 
 FORMATS = [
     Format(16),

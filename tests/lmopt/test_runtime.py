@@ -24,16 +24,18 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from lmopt.artifact import folder_bytes, hash_files, read_manifest
-from lmopt.capability import RUNTIME_BITS, refusal
-from lmopt.config import Recipe, RuntimeConfig, RuntimeName
-from lmopt.data import load_tokens, pad, save_tokens, tokenize
+from lmopt.config.capability import RUNTIME_BITS, refusal
+from lmopt.config.recipe import Recipe
+from lmopt.config.runtime import RuntimeConfig, RuntimeName
+from lmopt.data.tokens import load_tokens, pad, save_tokens, tokenize
 from lmopt.environment import processor_name
-from lmopt.measure import Timed, evaluate, time_in_turn
-from lmopt.models import load_classifier, load_tokenizer
-from lmopt.runtime import PACKAGES, Ints, open_session, runtime_versions
-from lmopt.stages import RUNTIMES
-from lmopt.training import has_bf16
+from lmopt.measurement.measure import Timed, evaluate, time_in_turn
+from lmopt.models.loading import load_classifier, load_tokenizer
+from lmopt.runtimes.base import PACKAGES, Ints, runtime_versions
+from lmopt.runtimes.manifest import folder_bytes, hash_files, read_manifest
+from lmopt.runtimes.registry import RUNTIMES
+from lmopt.runtimes.sessions import open_session
+from lmopt.training.device import has_bf16
 
 LENGTH = 64
 VOCABULARY = 120
@@ -285,7 +287,7 @@ def test_only_torch_s_runtime_loads_torch(
     runtime: RuntimeName, loaded: set[str], build: Callable[..., Path]
 ) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom lmopt.measure import open_session\n"
+        "import sys\nfrom pathlib import Path\nfrom lmopt.runtimes.sessions import open_session\n"
         "open_session(Path(sys.argv[1]), 1)\n"
         "print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     )

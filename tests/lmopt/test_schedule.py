@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmopt.data import tokenize
-from lmopt.distill import distillation_loss
-from lmopt.examples import Examples
-from lmopt.models import load_classifier, load_tokenizer
-from lmopt.schedule import cubic, on_schedule, optimizer_steps
-from lmopt.training import TrainingSettings, train_classifier
+from lmopt.data.batches import Examples
+from lmopt.data.tokens import tokenize
+from lmopt.models.loading import load_classifier, load_tokenizer
+from lmopt.training.losses import distillation_loss
+from lmopt.training.schedule import cubic, on_schedule, optimizer_steps
+from lmopt.training.trainer import TrainingSettings, train_classifier
 
 
 def test_the_cubic_schedule_begins_at_nothing_and_ends_at_all() -> None:

@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from lmopt.data import pad
-from lmopt.models import load_classifier
-from lmopt.rounding import Format
-from lmopt.sensitivity import divergences, find_sensitive, most_sensitive, read_sensitive
-from lmopt.storage import matrices, plan_storage
+from lmopt.data.tokens import pad
+from lmopt.methods.mixed_precision import (
+    divergences,
+    find_sensitive,
+    most_sensitive,
+    read_sensitive,
+)
+from lmopt.models.loading import load_classifier
+from lmopt.weights.plan import matrices, plan_storage
+from lmopt.weights.rounding import Format
 
 
 def batches() -> list[tuple[np.ndarray, np.ndarray]]:  # type: ignore[type-arg]

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from lmopt.config import TaskConfig
-from lmopt.sources import fingerprint, read_rows, resolve
+from lmopt.config.task import TaskConfig
+from lmopt.data.sources import read_rows
+from lmopt.locations import fingerprint, resolve
 
 COLUMNS = {"text": ["a null b", "NA", "c"], "label": ["x", "y", "x"]}
 

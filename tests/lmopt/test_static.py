@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lmopt.data import pad
-from lmopt.models import load_classifier, load_tokenizer
-from lmopt.quantize import build_artifact
-from lmopt.runtime import open_session
-from lmopt.static import StaticClassifier, make_static, principal_components
-from lmopt.student import build_student
+from lmopt.data.tokens import pad
+from lmopt.methods.student import build_student
+from lmopt.models.loading import load_classifier, load_tokenizer
+from lmopt.models.static import StaticClassifier, make_static, principal_components
+from lmopt.runtimes.openvino.artifact import build_artifact
+from lmopt.runtimes.sessions import open_session
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from lmopt.models import load_classifier
-from lmopt.rounding import Format
-from lmopt.storage import Codebook, group_size, plan_storage, planned_bytes
+from lmopt.models.loading import load_classifier
+from lmopt.weights.plan import Codebook, group_size, plan_storage, planned_bytes
+from lmopt.weights.rounding import Format
 
 
 def test_group_sizes_divide_every_width() -> None:

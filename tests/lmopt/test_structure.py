@@ -7,14 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from lmopt import structure, training
-from lmopt.data import tokenize
-from lmopt.examples import Examples
-from lmopt.families import find_units
-from lmopt.models import load_classifier, load_tokenizer
-from lmopt.shape import recorded_shape
-from lmopt.structure import block_size, choose_units, prune_structure, split_examples
-from lmopt.training import TrainingSettings
+from lmopt.data.batches import Examples
+from lmopt.data.tokens import tokenize
+from lmopt.methods import structured_pruning as structure
+from lmopt.methods.structured_pruning import (
+    block_size,
+    choose_units,
+    prune_structure,
+    split_examples,
+)
+from lmopt.models.families import find_units
+from lmopt.models.loading import load_classifier, load_tokenizer
+from lmopt.models.shape import recorded_shape
+from lmopt.training import trainer as training
+from lmopt.training.losses import LossFunction
+from lmopt.training.trainer import TrainingSettings, predict_logits
 from tests.lmopt.small_families import tiny
 
 SETTINGS = TrainingSettings(epochs=1, learning_rate=1e-3, batch_size=16, device="cpu")
@@ -137,8 +144,8 @@ def test_what_matters_is_kept(classifier_folder: Path, examples: Examples, tmp_p
         heads_keep=1.0,
     )
     assert counts(small, "ffn") == [64] * 4
-    expected = training.predict_logits(model, examples.tokens, device="cpu")
-    found = training.predict_logits(small, examples.tokens, device="cpu")
+    expected = predict_logits(model, examples.tokens, device="cpu")
+    found = predict_logits(small, examples.tokens, device="cpu")
     np.testing.assert_allclose(found, expected, atol=0.02)  # bf16 where the processor has it.
 
 
@@ -180,11 +187,11 @@ def test_an_interrupted_run_comes_to_the_same_model(
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=1e-6)
 
 
-def stopping(losses: int) -> Callable[[float, float], training.LossFunction]:
+def stopping(losses: int) -> Callable[[float, float], LossFunction]:
     """In place of `distillation_loss`: after so many losses comes Ctrl-C."""
     made = structure.distillation_loss
 
-    def make(temperature: float, alpha: float) -> training.LossFunction:
+    def make(temperature: float, alpha: float) -> LossFunction:
         loss, left = made(temperature, alpha), losses
 
         def count(*arguments: Any) -> torch.Tensor:

@@ -15,8 +15,8 @@ from transformers import (
     RobertaConfig,
 )
 
-from lmopt.models import check_length, encoder_layers, load_classifier, load_tokenizer
-from lmopt.student import build_student, drop_layers
+from lmopt.methods.student import build_student, drop_layers
+from lmopt.models.loading import check_length, encoder_layers, load_classifier, load_tokenizer
 
 NARROW: dict[str, Any] = {
     "hidden_size": 16,

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lmopt.config import TeacherConfig
-from lmopt.data import tokenize
-from lmopt.examples import Examples
-from lmopt.models import load_classifier, load_tokenizer
-from lmopt.teacher import build_teacher, is_finetuned, label_order
+from lmopt.config.models import TeacherConfig
+from lmopt.data.batches import Examples
+from lmopt.data.tokens import tokenize
+from lmopt.models.loading import load_classifier, load_tokenizer
+from lmopt.pipeline.teacher import build_teacher, is_finetuned
+from lmopt.tasks.classification import label_order
 
 NAMES = ["деньги", "наука", "спорт"]
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from lmopt import training
-from lmopt.data import Tokens, tokenize
-from lmopt.distill import distillation_loss
-from lmopt.embeddings import factorize_embeddings
-from lmopt.examples import Examples, LengthSampler, subset
-from lmopt.models import load_classifier, load_tokenizer
-from lmopt.training import (
+from lmopt.data.batches import Examples, LengthSampler, subset
+from lmopt.data.tokens import Tokens, tokenize
+from lmopt.models.embeddings import factorize_embeddings
+from lmopt.models.loading import load_classifier, load_tokenizer
+from lmopt.training import trainer as training
+from lmopt.training.losses import distillation_loss
+from lmopt.training.trainer import (
     COMPLETE,
     DivergedError,
     TrainingSettings,
@@ -134,7 +134,7 @@ from lmopt.environment import configure_libraries
 configure_libraries(1)
 from lmopt import training
 from lmopt.models import load_classifier
-from lmopt.distill import distillation_loss
+from lmopt.training.losses import distillation_loss
 folder, scratch, pickled = map(Path, sys.argv[1:])
 examples, settings = pickle.loads(pickled.read_bytes())
 training.CHECKPOINT_SECONDS = 0.0

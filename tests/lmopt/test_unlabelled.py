@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lmopt.augment import rechunk
-from lmopt.config import TaskConfig, UnlabelledConfig
-from lmopt.data import Data, Split, build_data, load_data, load_tokens, save_tokens, tokenize
-from lmopt.models import load_tokenizer
-from lmopt.sources import read_texts
-from lmopt.stages import Walk, data_stage, unlabelled_stage
-from lmopt.unlabelled import build_unlabelled, without_held_out, word_runs
+from lmopt.config.task import TaskConfig, UnlabelledConfig
+from lmopt.data.dataset import Data, Split, build_data, load_data
+from lmopt.data.extra_texts import build_unlabelled, rechunk, without_held_out, word_runs
+from lmopt.data.sources import read_texts
+from lmopt.data.tokens import load_tokens, save_tokens, tokenize
+from lmopt.models.loading import load_tokenizer
+from lmopt.pipeline.shared_stages import data_stage, unlabelled_stage
+from lmopt.stages.context import Walk
 
 
 def split_of(documents: list[list[str]]) -> Split:

@@ -30,14 +30,10 @@ from transformers import (
     XLMRobertaTokenizer,
 )
 
-from lmopt.data import Tokens, pad, tokenize
-from lmopt.models import load_classifier, load_tokenizer, save_model
-from lmopt.vocabulary import (
-    factorize_vocabulary,
-    kept_ids,
-    trim_tokenizer,
-    trim_vocabulary,
-)
+from lmopt.data.tokens import Tokens, pad, tokenize
+from lmopt.methods.factorization import factorize_vocabulary
+from lmopt.methods.vocabulary import kept_ids, trim_tokenizer, trim_vocabulary
+from lmopt.models.loading import load_classifier, load_tokenizer, save_model
 
 NARROW = {
     "hidden_size": 16,

@@ -5,10 +5,10 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from lmopt.data import Tokens
-from lmopt.models import load_classifier
-from lmopt.student import build_student
-from lmopt.width import hidden_components, narrow_width
+from lmopt.data.tokens import Tokens
+from lmopt.methods.student import build_student
+from lmopt.methods.width import hidden_components, narrow_width
+from lmopt.models.loading import load_classifier
 
 
 def texts() -> Tokens:

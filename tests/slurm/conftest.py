@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.jobs import JobState, is_over, job_states
+from slurm.states import JobState, is_over, job_states
 
 
 @pytest.fixture(params=["plain", 'it\'s a "folder"; $HOME & more'], ids=["plain", "hostile"])

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from slurm import cluster, install
-from slurm.devcluster import main
-from slurm.devconfig import ClusterConfig, free_ports, write_configuration
+from slurm.devcluster import cluster
+from slurm.devcluster import packages as install
+from slurm.devcluster.__main__ import main
+from slurm.devcluster.configuration import ClusterConfig, free_ports, write_configuration
 
 CONFIG = ClusterConfig(("n1", "n2"), 1, 500, 11, True, True, 20001, 20002, (20003, 20004))
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from slurm import scheduler
-from slurm.jobs import JobState, cancel, job_states
+from slurm import commands as scheduler
 from slurm.profile import Profile
-from slurm.record import Exit, Job, write_record
+from slurm.records import Exit, Job, write_record
+from slurm.states import JobState, cancel, job_states
 from slurm.submit import SubmissionError, render, submit
 
 SILENT = "squeue: error: slurm_load_jobs: Unable to contact slurm controller (connect failure)"

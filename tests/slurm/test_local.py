@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from slurm.accounting import job_accounting
-from slurm.jobs import JobState, cancel, current_job, job_states, log_paths
 from slurm.profile import Profile
-from slurm.record import read_exit, read_start, write_record
+from slurm.records import current_job, read_exit, read_start, write_record
+from slurm.states import JobState, cancel, job_states, log_paths
 from slurm.submit import SubmissionError, submit
 
 Wait = Callable[[Sequence[str], Path], dict[str, JobState]]

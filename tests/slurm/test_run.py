@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import submitit
 
-from slurm.run import RecordedCall
+from slurm.job_process import RecordedCall
 
 
 def test_the_other_tasks_of_a_job_of_several_nodes_run_nothing(
@@ -23,7 +23,7 @@ def test_the_other_tasks_of_a_job_of_several_nodes_run_nothing(
 
 JOB = """
 import signal, sys, threading, time
-from slurm.run import _wake_main_thread
+from slurm.job_process import _wake_main_thread
 
 def other_thread():
     time.sleep(0.5)  # the main thread sleeps

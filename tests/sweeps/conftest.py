@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from slurm.profile import load_profile
-from sweeps.config import parse_sweep
-from sweeps.run import Run, create_run, open_run
+from sweeps.definition.sweep import parse_sweep
+from sweeps.run.directory import Run, create_run, open_run
 from tests.sweeps.small_run import DEFINITION, tiny_definition
 
 

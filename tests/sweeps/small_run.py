@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import psutil
 
-from lmopt.config import Recipe
-from lmopt.data import Data, Split
-from lmopt.pipeline import Outcome, StageTime
-from slurm.record import Job, write_record
-from sweeps.run import Run
+from lmopt.config.recipe import Recipe
+from lmopt.data.dataset import Data, Split
+from lmopt.pipeline.trial import Outcome
+from lmopt.stages.context import StageTime
+from slurm.records import Job, write_record
+from sweeps.run.directory import Run
 
 DEFINITION: dict[str, Any] = {
     "name": "small",

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from sweeps.choose import choose, choose_number, choose_trial, make_conditions
-from sweeps.config import ConfigError
+from sweeps.definition.errors import ConfigError
+from sweeps.export.choose import choose, choose_number, choose_trial, make_conditions
 
 OBJECTIVES = {
     "accuracy_validation": "maximize",

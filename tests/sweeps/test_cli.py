@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from lmopt.config import EPOCHS
-from sweeps.cli import _said
-from sweeps.config import ConfigError
-from sweeps.run import Run, create_run
+from lmopt.config.recipe import EPOCHS
+from sweeps.cli.app import _said
+from sweeps.definition.errors import ConfigError
+from sweeps.run.directory import Run, create_run
 
 COMMANDS = [
     "check", "submit", "resume", "status", "cancel", "logs", "rebuild", "doctor", "pareto",
@@ -206,10 +206,10 @@ def test_the_dry_run_prints_the_array_that_the_queue_has_room_for(
     definition: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from slurm.profile import Profile
-    from sweeps import launch
-    from sweeps.config import parse_sweep
-    from sweeps.dry_run import render_run
-    from sweeps.estimate import Counts
+    from sweeps.definition.sweep import parse_sweep
+    from sweeps.jobs import launch
+    from sweeps.preflight.cost import Counts
+    from sweeps.preflight.dry_run import render_run
 
     monkeypatch.setattr(launch, "submission_room", lambda *_: 4 + launch.OTHER_JOBS)
     profile = Profile(name="x", scheduler="slurm", time_min=60, trials_per_job=1)
@@ -232,8 +232,8 @@ def test_more_threads_than_cores_are_refused(
 def test_the_cost_is_that_of_the_reference_points_and_of_the_searchs_mean(
     definition: dict[str, Any], tmp_path: Path
 ) -> None:
-    from sweeps.config import parse_sweep
-    from sweeps.estimate import Counts, training_operations
+    from sweeps.definition.sweep import parse_sweep
+    from sweeps.preflight.cost import Counts, training_operations
 
     (tmp_path / "config.json").write_text('{"num_hidden_layers": 6, "hidden_size": 10}')
     changes: dict[str, Any] = {
@@ -262,8 +262,8 @@ def test_the_cost_is_that_of_the_reference_points_and_of_the_searchs_mean(
 def test_the_cost_of_pretraining_is_that_of_all_its_texts_and_of_the_teacher_s_forwards(
     asked: int | None, extra: int, read: int, definition: dict[str, Any], tmp_path: Path
 ) -> None:
-    from sweeps.config import parse_sweep
-    from sweeps.estimate import Counts, training_operations
+    from sweeps.definition.sweep import parse_sweep
+    from sweeps.preflight.cost import Counts, training_operations
 
     for name, layers in (("teacher", 6), ("student", 3)):
         (tmp_path / name).mkdir()
@@ -290,8 +290,8 @@ def test_the_cost_of_pretraining_is_that_of_all_its_texts_and_of_the_teacher_s_f
 def test_the_cost_counts_a_pretraining_once_that_trials_share(
     definition: dict[str, Any], tmp_path: Path
 ) -> None:
-    from sweeps.config import parse_sweep
-    from sweeps.estimate import Counts, training_operations
+    from sweeps.definition.sweep import parse_sweep
+    from sweeps.preflight.cost import Counts, training_operations
 
     (tmp_path / "config.json").write_text('{"num_hidden_layers": 6, "hidden_size": 10}')
     same = {"layers": 2, "pretrain_epochs": 1}
@@ -313,9 +313,9 @@ def test_a_run_of_the_same_task_is_found_though_its_paths_were_made_absolute(
     tmp_path: Path, definition: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from slurm.profile import load_profile
-    from sweeps.config import parse_sweep
-    from sweeps.estimate import _similar
-    from sweeps.run import create_run
+    from sweeps.definition.sweep import parse_sweep
+    from sweeps.preflight.cost import _similar
+    from sweeps.run.directory import create_run
 
     monkeypatch.chdir(tmp_path)
     for name in ("data.csv", "more.txt"):
@@ -330,7 +330,7 @@ def test_a_run_of_the_same_task_is_found_though_its_paths_were_made_absolute(
 
 
 def test_rebuild_makes_the_study_again(run: Run) -> None:
-    from sweeps.study import open_study
+    from sweeps.study.study import open_study
 
     before = [trial.user_attrs for trial in open_study(run).trials]
     run.journal.write_text("not a journal")

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 import sweeps.configs
-from lmopt.config import Recipe
-from sweeps.check import check_shapes
-from sweeps.config import ConfigError, SweepConfig, load_sweep, parse_sweep
+from lmopt.config.recipe import Recipe
+from sweeps.definition.errors import ConfigError
+from sweeps.definition.sweep import SweepConfig, load_sweep, parse_sweep
+from sweeps.preflight.check import check_shapes
 from tests.sweeps.small_run import tiny_definition
 
 CONFIGS = Path(sweeps.configs.__file__).parent

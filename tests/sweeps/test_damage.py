@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from analysis.results import read_rows
-from lmopt.config import Recipe
-from sweeps import claims, worker
-from sweeps.run import Run, open_run
-from sweeps.study import open_study
+from analysis.rows.table import read_rows
+from lmopt.config.recipe import Recipe
+from sweeps.jobs import worker
+from sweeps.run import claims
+from sweeps.run.directory import Run, open_run
+from sweeps.study.study import open_study
 from tests.sweeps.small_run import make_job
 from tests.sweeps.workers import check_whole, kill_at_trial, work_together
 

@@ -20,14 +20,17 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from analysis.results import read_rows
-from lmopt.config import Recipe
-from sweeps import claims, dashboard, worker
-from sweeps.config import ConfigError, parse_sweep
-from sweeps.dashboard import listen, serve
-from sweeps.run import Run
-from sweeps.study import open_study
-from sweeps.study_copy import copy_study
+from analysis.rows.table import read_rows
+from lmopt.config.recipe import Recipe
+from sweeps.dashboard import server as dashboard
+from sweeps.dashboard.server import listen, serve
+from sweeps.dashboard.study_copy import copy_study
+from sweeps.definition.errors import ConfigError
+from sweeps.definition.sweep import parse_sweep
+from sweeps.jobs import worker
+from sweeps.run import claims
+from sweeps.run.directory import Run
+from sweeps.study.study import open_study
 from tests import browser
 from tests.sweeps.small_run import fake_outcome, fake_prepared, make_job
 
@@ -190,7 +193,15 @@ def test_only_this_machine_is_answered(run: Run) -> None:
 
 def command(run: Run, *arguments: str) -> list[str]:
     """Return `lmopt dashboard` as it runs here."""
-    line = [sys.executable, "-P", "-m", "sweeps.cli", "dashboard", str(run.path), "--no-browser"]
+    line = [
+        sys.executable,
+        "-P",
+        "-m",
+        "sweeps.cli",
+        "dashboard",
+        str(run.path),
+        "--no-browser",
+    ]
     return [*line, *arguments]
 
 

@@ -24,11 +24,11 @@ import yaml
 from nbclient import NotebookClient
 
 import sweeps.configs
-from analysis.results import final_attempts, load_results, read_rows
-from lmopt.artifact import hash_files, read_manifest
-from sweeps.rounds import JOB_KINDS
-from sweeps.run import open_run
-from sweeps.study import open_study
+from analysis.rows.table import final_attempts, load_results, read_rows
+from lmopt.runtimes.manifest import hash_files, read_manifest
+from sweeps.run.directory import open_run
+from sweeps.run.rounds import JOB_KINDS
+from sweeps.study.study import open_study
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

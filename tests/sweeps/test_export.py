@@ -17,18 +17,18 @@ import torch
 from huggingface_hub import ModelCard
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from analysis.results import load_results
-from analysis.selection import candidates
-from lmopt.artifact import hash_files, read_manifest
-from lmopt.models import load_classifier
-from sweeps import export, verify
-from sweeps.choose import Choice, choose_number
-from sweeps.config import ConfigError
-from sweeps.describe import Exported
-from sweeps.export import export_trial
-from sweeps.keep import kept_rows
-from sweeps.run import Run
-from sweeps.verify import ExportError
+from analysis.rows.table import load_results
+from analysis.selection.objectives import candidates
+from lmopt.models.loading import load_classifier
+from lmopt.runtimes.manifest import hash_files, read_manifest
+from sweeps.definition.errors import ConfigError
+from sweeps.disk.retention import kept_rows
+from sweeps.export import export, verify
+from sweeps.export.card import Exported
+from sweeps.export.choose import Choice, choose_number
+from sweeps.export.export import export_trial
+from sweeps.export.verify import ExportError
+from sweeps.run.directory import Run
 from tests.conftest import TOPICS
 
 pytestmark = pytest.mark.slow

@@ -8,20 +8,21 @@ from typing import Any
 
 import pytest
 
-from analysis.results import load_results, write_row
-from lmopt.artifact import hash_files, read_manifest
-from lmopt.cache import RECORD
-from lmopt.config import Recipe
-from lmopt.pipeline import run_recipe
+from analysis.rows.table import load_results, write_row
+from lmopt.config.recipe import Recipe
+from lmopt.pipeline.trial import run_recipe
+from lmopt.runtimes.manifest import hash_files, read_manifest
+from lmopt.stages.cache import RECORD
 from slurm.profile import load_profile
-from sweeps import verify
-from sweeps.choose import choose_number
-from sweeps.claims import Claim
-from sweeps.config import ConfigError, parse_sweep
-from sweeps.export import Result, export_trial
-from sweeps.remake import prepare_again
-from sweeps.row import Row, identity, measured
-from sweeps.run import Run, create_run
+from sweeps.definition.errors import ConfigError
+from sweeps.definition.sweep import parse_sweep
+from sweeps.export import verify
+from sweeps.export.artifacts import prepare_again
+from sweeps.export.choose import choose_number
+from sweeps.export.export import Result, export_trial
+from sweeps.run.claims import Claim
+from sweeps.run.directory import Run, create_run
+from sweeps.run.rows import Row, identity, measured
 from tests.sweeps.small_run import tiny_definition
 
 pytestmark = pytest.mark.slow

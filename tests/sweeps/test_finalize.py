@@ -10,18 +10,21 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from analysis.results import final_attempts, read_rows
-from slurm.jobs import Job, JobState
+from analysis.rows.table import final_attempts, read_rows
 from slurm.profile import JobResources
-from slurm.record import Exit, start_path, write_record
+from slurm.records import Exit, Job, start_path, write_record
+from slurm.states import JobState
 from slurm.submit import SubmissionError
-from sweeps import finalize, launch, patience, reconcile
-from sweeps.attempts import _take_orphan, next_attempt
-from sweeps.claims import Claim
-from sweeps.config import Bound
-from sweeps.rounds import Round, prepare_losses, rounds, write_round
-from sweeps.run import Run, open_run, write_json
-from sweeps.study import open_study
+from sweeps.definition.sweep import Bound
+from sweeps.jobs import finalizer as finalize
+from sweeps.jobs import launch, patience
+from sweeps.run.claims import Claim
+from sweeps.run.directory import Run, open_run
+from sweeps.run.files import write_json
+from sweeps.run.rounds import Round, prepare_losses, rounds, write_round
+from sweeps.study import healing as reconcile
+from sweeps.study.attempts import _take_orphan, next_attempt
+from sweeps.study.study import open_study
 from tests.sweeps.small_run import make_job
 
 
@@ -310,7 +313,7 @@ def test_the_nodes_that_failed_are_used_again_before_growth_is_given_up(
 
 
 def test_constraints_become_what_optuna_wants() -> None:
-    from sweeps.row import constraint_values, is_feasible
+    from sweeps.run.rows import constraint_values, is_feasible
 
     bounds = {"size_bytes": Bound(max=5e6), "speedup_b1": Bound(min=2.0)}
     row = {"state": "COMPLETE", "size_bytes": 4_000_000, "speedup_b1": 1.5}

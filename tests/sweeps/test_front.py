@@ -8,13 +8,18 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.report import front_table
-from analysis.results import load_results, read_rows, write_row
-from analysis.selection import front_rows, processors, timed_on
-from lmopt import environment, pipeline, runtime
-from sweeps import front, remake, worker
-from sweeps.reproduce import changed_conditions
-from sweeps.run import Run
+from analysis.rows.table import load_results, read_rows, write_row
+from analysis.selection.fronts import front_rows
+from analysis.selection.processors import processors, timed_on
+from analysis.tables.methods_and_front import front_table
+from lmopt import environment
+from lmopt.pipeline import timing as pipeline
+from lmopt.runtimes import base as runtime
+from sweeps.export import artifacts as remake
+from sweeps.export.reproduce import changed_conditions
+from sweeps.jobs import front_timing as front
+from sweeps.jobs import prepare as worker
+from sweeps.run.directory import Run
 from tests.analysis.conftest import OBJECTIVES, Row, example_rows, write_run
 from tests.sweeps.small_run import make_job
 

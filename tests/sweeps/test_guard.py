@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
-from slurm.jobs import JobState
 from slurm.profile import JobResources
-from sweeps import finalize, front, guard, launch, rounds
-from sweeps.launch import take_back
-from sweeps.rounds import Round, round_states, why_idle, write_round
-from sweeps.run import Run
+from slurm.states import JobState
+from sweeps.jobs import finalizer as finalize
+from sweeps.jobs import front_timing as front
+from sweeps.jobs import guard, launch
+from sweeps.jobs.launch import take_back
+from sweeps.run import rounds
+from sweeps.run.directory import Run
+from sweeps.run.rounds import Round, round_states, why_idle, write_round
 from tests.sweeps.small_run import make_job
 
 

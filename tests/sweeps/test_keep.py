@@ -14,18 +14,32 @@ import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from analysis.results import load_results
-from analysis.selection import candidates, front_rows
-from lmopt.cache import Stage, content_hash, run_stage
-from lmopt.config import Recipe
+from analysis.rows.table import load_results
+from analysis.selection.fronts import front_rows
+from analysis.selection.objectives import candidates
+from lmopt.config.recipe import Recipe
+from lmopt.hashing import content_hash
+from lmopt.stages.cache import Stage, run_stage
 from slurm.profile import load_profile
-from sweeps import keep, worker
-from sweeps.config import ConfigError, parse_sweep
-from sweeps.disk import disk_line, print_disk, read_disk
-from sweeps.job import threads_of
-from sweeps.keep import ask_for, kept_rows, plan_cache, prune_artifacts, prune_now_and_then
-from sweeps.remake import teacher_threads
-from sweeps.run import Run, create_run, write_json
+from sweeps.cli.render_files import disk_line, print_disk
+from sweeps.definition.errors import ConfigError
+from sweeps.definition.sweep import parse_sweep
+from sweeps.disk import retention as keep
+from sweeps.disk.retention import (
+    ask_for,
+    kept_rows,
+    plan_cache,
+    prune_artifacts,
+    prune_now_and_then,
+)
+from sweeps.disk.usage import read_disk
+from sweeps.export.artifacts import teacher_threads
+from sweeps.jobs import prepare as prepare_job
+from sweeps.jobs import worker
+from sweeps.jobs.context import threads_of
+from sweeps.jobs.prepare import prepare_run
+from sweeps.run.directory import Run, create_run
+from sweeps.run.files import write_json
 from tests.sweeps.small_run import DEFINITION, fake_outcome, fake_prepared, make_job
 
 MODEL_BYTES, ARTIFACT_BYTES = 40_000, 10_000
@@ -66,18 +80,20 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
         prepared.baseline16 = baseline.path
         return prepared
 
-    monkeypatch.setattr(worker, "load_prepared", load_prepared)
+    for module in (prepare_job, worker):
+        monkeypatch.setattr(module, "load_prepared", load_prepared)
     monkeypatch.setattr(worker, "run_recipe", run_recipe)
     for name in ("read_task", "linear_baseline", "write_linear_row"):
-        monkeypatch.setattr(worker, name, lambda *_, **__: None)
+        monkeypatch.setattr(prepare_job, name, lambda *_, **__: None)
 
 
 def sweep_through(run: Run) -> Run:
     """Prepare and run every trial in this process."""
     job = make_job(run)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker, "this_job", lambda: job)
-        worker.prepare_run(str(run.path))
+        for module in (prepare_job, worker):
+            patch.setattr(module, "this_job", lambda: job)
+        prepare_run(str(run.path))
         worker.work(str(run.path), 0, run.profile.job("worker"))
     return run
 
@@ -105,11 +121,11 @@ def test_the_prepare_job_labels_extra_text_for_those_who_distil_on_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     called: list[bool] = []
-    monkeypatch.setattr(worker, "extra_texts", lambda *_, labelled: called.append(labelled))
+    monkeypatch.setattr(prepare_job, "extra_texts", lambda *_, labelled: called.append(labelled))
     task = {**definition["task"], "unlabelled": {"dataset": "more.txt"}}
     other = beside(run, definition, run.path.parent / "other", task=task, **changes)
-    monkeypatch.setattr(worker, "this_job", lambda: make_job(other))
-    worker.prepare_run(str(other.path))
+    monkeypatch.setattr(prepare_job, "this_job", lambda: make_job(other))
+    prepare_run(str(other.path))
     assert called == [asked]
 
 
@@ -235,7 +251,7 @@ def test_a_run_that_is_gone_or_has_another_cache_has_none(
 
 def test_what_another_process_uses_now_stays_for_now(swept: Run) -> None:
     used = plan_cache(swept).removable[0]
-    code = "import sys; from pathlib import Path; from lmopt.cache import hold; " \
+    code = "import sys; from pathlib import Path; from lmopt.stages.cache import hold; " \
         "print(hold(Path(sys.argv[1])), flush=True); sys.stdin.read()"  # fmt: skip
     with subprocess.Popen(
         [sys.executable, "-c", code, str(used)],

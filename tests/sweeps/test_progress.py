@@ -2,10 +2,10 @@
 
 import json
 
-from lmopt.config import Recipe
-from sweeps.display import trial_line
-from sweeps.progress import ProgressFile, read_progress
-from sweeps.run import Run
+from lmopt.config.recipe import Recipe
+from sweeps.cli.render import trial_line
+from sweeps.run.directory import Run
+from sweeps.run.progress import ProgressFile, read_progress
 
 
 def test_a_worker_that_is_writing_is_one_worker(run: Run) -> None:

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from sweeps import provenance
+from sweeps.run import provenance
 
 
 def test_the_commit_is_that_of_the_checkout_the_code_is_tracked_in(tmp_path: Path) -> None:

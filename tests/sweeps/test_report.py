@@ -18,20 +18,22 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-import sweeps.status
-from analysis.report import front_table
-from analysis.results import read_rows
+from analysis.rows.table import read_rows
+from analysis.tables.methods_and_front import front_table
 from slurm.profile import load_profile
-from slurm.record import Exit, write_record
-from sweeps import finalize
-from sweeps.compare import compare, print_comparison, to_json
-from sweeps.config import ConfigError, parse_sweep
-from sweeps.display import SPARKS, front_views, methods_view, sparkline, status_view
-from sweeps.follow import print_disk_line
-from sweeps.report import are_repeats, page_of, pareto_report, print_report, report_folder
-from sweeps.rounds import Round, rounds, write_round
-from sweeps.run import Run, create_run
-from sweeps.status import _elapsed, _left, read_status
+from slurm.records import Exit, write_record
+from sweeps.cli.follow import print_disk_line
+from sweeps.cli.render import SPARKS, front_views, methods_view, sparkline, status_view
+from sweeps.cli.render_report import print_comparison, print_report
+from sweeps.definition.errors import ConfigError
+from sweeps.definition.sweep import parse_sweep
+from sweeps.jobs import finalizer as finalize
+from sweeps.report import status as run_status
+from sweeps.report.build import are_repeats, page_of, pareto_report, report_folder
+from sweeps.report.compare import compare, to_json
+from sweeps.report.status import _elapsed, _left, read_status
+from sweeps.run.directory import Run, create_run
+from sweeps.run.rounds import Round, rounds, write_round
 from tests.analysis.conftest import OBJECTIVES, example_rows, write_run
 from tests.sweeps.small_run import make_job
 
@@ -246,10 +248,10 @@ def test_core_hours_are_checked_against_sacct(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[str]] = []
-    monkeypatch.setattr(sweeps.status, "sacct_core_hours", lambda jobs: asked.append(jobs) or 2.0)
+    monkeypatch.setattr(run_status, "sacct_core_hours", lambda jobs: asked.append(jobs) or 2.0)
     status = read_status(make_run(), with_sacct=True)
     assert status.core_hours_sacct is None and asked == []  # no job is Slurm's
-    assert sweeps.status._by_sacct(["local-1", "7", "8_1"]) == 2.0 and asked == [["7", "8_1"]]
+    assert run_status._by_sacct(["local-1", "7", "8_1"]) == 2.0 and asked == [["7", "8_1"]]
     for own, warned in ((2.0, False), (1.9, False), (1.0, True)):
         one = replace(status, core_hours_allocated=own, core_hours_sacct=2.0)
         text = printed(lambda console, one=one: console.print(status_view(one)))

@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from analysis.results import load_results, write_row
-from sweeps.choose import choose_number
-from sweeps.config import ConfigError
-from sweeps.remake import recipe_of, threads_of
-from sweeps.reproduce import compare, print_reproduction
-from sweeps.run import Run
+from analysis.rows.table import load_results, write_row
+from sweeps.cli.render_files import print_reproduction
+from sweeps.definition.errors import ConfigError
+from sweeps.export.artifacts import recipe_of, threads_of
+from sweeps.export.choose import choose_number
+from sweeps.export.reproduce import compare
+from sweeps.run.directory import Run
 
 ROW: dict[str, Any] = {
     "trial": 7,

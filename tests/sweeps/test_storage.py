@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from analysis.results import final_attempts, read_rows
+from analysis.rows.table import final_attempts, read_rows
 from slurm.profile import load_profile
-from sweeps.config import ConfigError, parse_sweep
-from sweeps.run import Run, create_run
-from sweeps.storage import open_database, put_study_aside
-from sweeps.study import locked_study, open_study
+from sweeps.definition.errors import ConfigError
+from sweeps.definition.sweep import parse_sweep
+from sweeps.run.directory import Run, create_run
+from sweeps.study.storage import open_database, put_study_aside
+from sweeps.study.study import locked_study, open_study
 from tests.sweeps.database import postgresql
 
 # The same tests again, on the `run` fixture below.

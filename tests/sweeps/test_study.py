@@ -8,11 +8,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from sweeps.config import parse_sweep
-from sweeps.run import Run
-from sweeps.space import grid, grid_size
-from sweeps.storage import repair_torn_tail
-from sweeps.study import derive_seed, enqueue_references, open_study, propose, start_point, tell
+from sweeps.definition.space import grid, grid_size
+from sweeps.definition.sweep import parse_sweep
+from sweeps.run.directory import Run
+from sweeps.study.proposals import derive_seed, propose
+from sweeps.study.storage import repair_torn_tail
+from sweeps.study.study import enqueue_references, open_study, start_point, tell
 
 SAMPLERS = ["tpe", "random", "nsga2"]
 

@@ -12,11 +12,13 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from analysis.results import read_rows
-from lmopt.config import Recipe
-from sweeps import attempts, claims, worker
-from sweeps.run import Run
-from sweeps.study import locked_study, open_study, start_waiting
+from analysis.rows.table import read_rows
+from lmopt.config.recipe import Recipe
+from sweeps.jobs import worker
+from sweeps.run import claims
+from sweeps.run.directory import Run
+from sweeps.study import attempts
+from sweeps.study.study import locked_study, open_study, start_waiting
 from tests.sweeps.small_run import make_job
 from tests.sweeps.workers import FORK, check_whole, kill_at_trial, work, work_together
 
@@ -46,8 +48,8 @@ def test_a_second_worker_on_a_finished_study_does_nothing(run: Run) -> None:
 
 
 def test_an_exhausted_space_ends_the_sweep(run: Run, definition: dict[str, Any]) -> None:
-    from sweeps.config import parse_sweep
-    from sweeps.run import create_run
+    from sweeps.definition.sweep import parse_sweep
+    from sweeps.run.directory import create_run
 
     definition["search"] = {"layers": [1, 2], "bits": [8, 4]}
     definition["study"]["trials"] = 30

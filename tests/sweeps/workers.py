@@ -14,12 +14,12 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from analysis.results import final_attempts, read_rows
-from lmopt.config import Recipe
-from slurm.jobs import Job
-from sweeps import worker
-from sweeps.run import Run
-from sweeps.study import open_study
+from analysis.rows.table import final_attempts, read_rows
+from lmopt.config.recipe import Recipe
+from slurm.records import Job
+from sweeps.jobs import worker
+from sweeps.run.directory import Run
+from sweeps.study.study import open_study
 from tests.sweeps.small_run import fake_outcome, fake_prepared, make_job
 
 FORK = multiprocessing.get_context("fork")

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 SLOW_STEP_S = 0.2
-TRAINING = "lmopt.training"
+TRAINING = "lmopt.training.trainer"
 
 
 class SlowTraining:

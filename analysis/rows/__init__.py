@@ -1,0 +1,1 @@
+"""Rows: schema, table, recipes, seeds, units."""

@@ -1,0 +1,116 @@
+"""How a column of the results is shown to people: its label, unit and scale, and its numbers."""
+
+import re
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.rows.schema import COLUMNS
+
+_UNITS = {column.name: column.unit for column in COLUMNS} | {
+    "size_share": "share",
+    "claimed_size_share": "share",
+    "claimed_speedup": "×",
+}
+_Shown = tuple[str, float, int | None]  # unit, factor, decimals
+_SHOWN: dict[str, _Shown] = {  # by the unit of the column
+    "share": ("%", 100.0, 1),
+    "difference of shares": ("points", 100.0, 1),
+    "bytes": ("MB", 1e-6, 1),
+    "×": ("×", 1.0, 1),
+    "ms": ("ms", 1.0, 2),
+    "s": ("s", 1.0, 0),
+    "nats": ("nats", 1.0, 3),
+    "parameters": ("M", 1e-6, 2),
+    "MACs": ("M", 1e-6, 1),
+}
+# Of searched parameters, as they are: no factor, no fixed decimals. A name that says its unit
+# ("epochs", "bits", "layers") or a number without one (temperature, learning rate) is not here.
+_PARAMETER_UNITS = {
+    **dict.fromkeys(
+        ("alpha", "dropout", "token_dropout", "ffn_keep", "heads_keep", "sparsity", "mixed_share"),
+        "share",
+    ),
+    **dict.fromkeys(("hidden_size", "static_width", "static_hidden"), "units"),
+    "batch_size": "examples",
+    "vocabulary_min_count": "uses",
+    "embedding_rank": "dimensions",
+    "clusters": "values",
+    "embedding_clusters": "values",
+}
+_LABELS = {
+    "accuracy": "accuracy",
+    "accuracy_drop": "drop",
+    "macro_f1": "macro F1",
+    "size_bytes": "model size",
+    "folder_bytes": "folder size",
+    "size_share": "size",
+    "latency_p50_ms": "median latency",
+    "latency_p90_ms": "latency, 90th percentile",
+    "speedup": "speed-up over the fp32 teacher",
+    "speedup_vs_16": "speed-up over the 16-bit teacher",
+    "macs": "multiply-accumulates",
+    "param_ffn_keep": "FFN kept",
+    "param_heads_keep": "heads kept",
+}
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: "1 trial", "1,200 trials"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+@dataclass(frozen=True)
+class Display:
+    """`factor` times the column's value is in `unit`; ratios, bytes and times read best in logs.
+
+    `decimals` is None for a number that is written as it is, to three digits.
+    """
+
+    label: str
+    unit: str
+    factor: float
+    decimals: int | None
+    log: bool
+
+    @property
+    def axis_label(self) -> str:
+        """Label with unit, first letter capital."""
+        label = self.label[0].upper() + self.label[1:]
+        return f"{label} ({self.unit})" if self.unit else label
+
+
+def display_of(name: str) -> Display:
+    """How the column `name` is shown; an unknown one by its name, as it is."""
+    if name.startswith("param_"):
+        unit = _PARAMETER_UNITS.get(name.removeprefix("param_"), "")
+        return Display(_label(name), unit, 1.0, None, log=False)
+    source = _UNITS.get(name, "s" if name.startswith("seconds_") else "")
+    unit, factor, decimals = _SHOWN.get(source, ("", 1.0, None))
+    return Display(_label(name), unit, factor, decimals, log=source in {"bytes", "×", "ms", "s"})
+
+
+def _label(name: str) -> str:
+    stem, *split = re.split(r"_(validation|test)$", name)[:2]
+    batch = re.search(r"_b(\d+)", stem)
+    stem = re.sub(r"_b\d+", "", stem)
+    label = _LABELS.get(stem, stem.removeprefix("param_").replace("_", " "))
+    return " ".join([*split, label]) + (f", batch {batch[1]}" if batch else "")
+
+
+def format_value(name: str, value: object, error: object = None) -> str:
+    """The number as text: "4.0 %", "9.7×", with its error "87.9 ± 0.5", an absent one "–"."""
+    if value is None or pd.isna(value):  # type: ignore[call-overload]
+        return "–"
+    shown = display_of(name)
+    if isinstance(value, str | bool) or shown.decimals is None:
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+    scaled = float(value) * shown.factor  # type: ignore[arg-type]
+    # Adding 0.0 takes the sign off a zero: a drop of -0.0 points reads like a mistake.
+    number = f"{round(scaled, shown.decimals) + 0.0:.{shown.decimals}f}"
+    small = {"MB": 1.0, "%": 0.05}.get(shown.unit, 0.0)  # a linear model has kilobytes, not nothing
+    if scaled > 0 and round(scaled, shown.decimals) < small:
+        number = f"{scaled:.2g}"
+    if error is not None and not pd.isna(error):  # type: ignore[call-overload]
+        return f"{number} ± {float(error) * shown.factor:.{shown.decimals}f}"  # type: ignore[arg-type]
+    return number + {"%": " %", "×": "×"}.get(shown.unit, "")

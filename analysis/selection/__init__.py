@@ -1,0 +1,1 @@
+"""Selection: objectives, processors, fronts, recommendation, queries, runs."""

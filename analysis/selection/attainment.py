@@ -1,0 +1,62 @@
+"""Attainment: what was reached with every seed, with half of them, with the luckiest one."""
+
+from collections.abc import Mapping
+
+import moocore
+import numpy as np
+import pandas as pd
+
+from analysis.selection.objectives import candidates, objective_values, quality_objective
+
+FEWEST_SEEDS = 2
+_QUARTILES_FROM = 8  # seeds; with fewer the extremes say more than quartiles made of guesses
+
+
+def seed_sets(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The models of each seed of a run's recipes; empty where it has one seed only.
+
+    What no seed can change (the untouched teacher, a quantized one) belongs to every set.
+    """
+    models = candidates(rows)
+    seeded = models["kind"].eq("search")
+    seeds = sorted(models.loc[seeded, "seed"].dropna().unique()) if "seed" in models else []
+    if len(seeds) < FEWEST_SEEDS:
+        return {}
+    return {f"seed {seed}": models[~seeded | models["seed"].eq(seed)] for seed in seeds}
+
+
+def attainment(
+    sets: Mapping[str, pd.DataFrame], objectives: Mapping[str, str], cost: str
+) -> pd.DataFrame:
+    """Where quality against `cost` is attained by how many of the sets, on the objectives' split.
+
+    Returns:
+        The corners of one staircase per level: `level` (least share of the sets, in (0, 1]),
+        `name`, and the two objectives' columns, in their own units.
+
+    Raises:
+        ValueError: fewer than two sets.
+
+    Source: Grunert da Fonseca, Fonseca and Hall (2001), EMO, LNCS 1993; computed by moocore.
+    """
+    if len(sets) < FEWEST_SEEDS:
+        raise ValueError(f"attainment needs at least {FEWEST_SEEDS} sets, got {len(sets)}")
+    pair = {name: objectives[name] for name in (cost, quality_objective(objectives))}
+    signs = np.array([1.0 if direction == "minimize" else -1.0 for direction in pair.values()])
+    values = [objective_values(models, pair) * signs for models in sets.values()]
+    values = [costs[~np.isnan(costs).any(axis=1)] for costs in values]
+    labels = np.repeat(np.arange(len(values)), [len(costs) for costs in values])
+    levels = _levels(len(sets))
+    surface = moocore.eaf(np.vstack(values), labels, percentiles=[100 * s for s in levels])
+    table = pd.DataFrame(surface[:, :2] * signs, columns=list(pair))
+    table.insert(0, "level", surface[:, 2] / 100)
+    names = {round(100 * share): name for share, name in levels.items()}
+    table.insert(1, "name", [names[round(100 * level)] for level in table["level"]])
+    return table.sort_values(["level", cost], ignore_index=True)
+
+
+def _levels(sets: int) -> dict[float, str]:
+    if sets >= _QUARTILES_FROM:
+        return {0.25: "a quarter of the seeds", 0.5: "half", 0.75: "three quarters"}
+    # The smallest share that moocore takes is of one set.
+    return {1 / sets: "the luckiest seed", 0.5: "half of the seeds", 1.0: "every seed"}

@@ -1,0 +1,1 @@
+"""Configuration objects: task, models, runtime, recipe. This room imports pydantic only."""

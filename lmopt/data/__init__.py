@@ -1,0 +1,1 @@
+"""From files to batches: sources, chunks, splits, tokens, training examples."""

@@ -1,0 +1,1 @@
+"""Measuring of saved artifacts in a process of their own."""

@@ -1,0 +1,1 @@
+"""Compression methods, each in one module."""

@@ -1,0 +1,1 @@
+"""Transformers models: loading, shapes, embeddings, families, static students."""

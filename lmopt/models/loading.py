@@ -1,0 +1,112 @@
+"""Load and save classifiers and tokenizers, by hub id or folder, in any recorded shape."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+)
+
+from lmopt.locations import resolve
+from lmopt.models.shape import recorded_shape, reshaped
+
+# Families whose positions begin after the padding's id; MPNet's after 1, whatever its padding is.
+OFFSET_POSITIONS = {
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+}
+
+
+def load_classifier(model: str | Path, label_names: list[str] | None = None) -> PreTrainedModel:
+    """Load a sequence classifier in fp32; with `label_names`, a head of that many classes.
+
+    A shape that the configuration alone cannot say (`lmopt.models.shape`) is replayed first.
+    """
+    options: dict[str, Any] = {"dtype": torch.float32}
+    if label_names is not None:
+        options |= {
+            "num_labels": len(label_names),
+            "id2label": dict(enumerate(label_names)),
+            "label2id": {name: i for i, name in enumerate(label_names)},
+            "ignore_mismatched_sizes": True,
+        }
+    config = load_config(model)
+    if not (shape := recorded_shape(config)):
+        return _load(AutoModelForSequenceClassification, model, options)
+    kind = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+    options["output_loading_info"] = True
+    loaded, info = _load(reshaped(kind, shape), model, options)
+    if label_names is None and (wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]})):
+        raise ValueError(f"the weights in {str(model)!r} do not fit its shape {shape}: {wrong[0]}")
+    loaded.__class__ = kind  # The shape is there: now it is a model like any other.
+    return loaded
+
+
+def load_config(model: str | Path) -> Any:
+    """Load a model's configuration."""
+    return _load(AutoConfig, model, {})
+
+
+def load_tokenizer(model: str | Path) -> Any:
+    """Load a model's tokenizer."""
+    return _load(AutoTokenizer, model, {})
+
+
+def _load(kind: Any, model: str | Path, options: dict[str, Any]) -> Any:
+    """`from_pretrained` of a hub id or a folder; ValueError in one line if that fails."""
+    location = resolve(str(model))
+    try:
+        return kind.from_pretrained(location, **options)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        what = kind.__name__.removeprefix("Auto")
+        raise ValueError(f"no {what} can be loaded from {str(model)!r}: {reason}") from error
+
+
+def check_length(model: str | Path, max_length: int) -> None:
+    """ValueError if `max_length` tokens are more than the model has positions for."""
+    config = load_config(model)
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and config.model_type in OFFSET_POSITIONS:
+        positions -= 1 + (1 if config.model_type == "mpnet" else config.pad_token_id)
+    if positions is not None and positions > 0 and max_length > positions:
+        raise ValueError(
+            f"task.max_length must be at most {positions} for {model}, got {max_length}"
+        )
+
+
+def save_model(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
+    """Save what `load_classifier` and `load_tokenizer` read."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+    """The stack of encoder layers: the ModuleList whose length is `num_hidden_layers`.
+
+    ALBERT's layers share their weights: its stack has one entry for each group of them.
+    """
+    config = model.config
+    count = getattr(config, "num_hidden_groups", getattr(config, "num_hidden_layers", 0))
+    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    if not stacks:
+        kind = model.config.model_type
+        raise ValueError(
+            f"no stack of {count} encoder layers in this {kind} model: its layers "
+            "cannot be dropped or pruned (leave layers and sparsity out)"
+        )
+    return stacks[0]

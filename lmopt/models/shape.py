@@ -1,0 +1,87 @@
+"""The shape of a model that its own configuration cannot say: recorded, and replayed on reload.
+
+`config.json` then has an entry `lmopt_shape`, such as {"ffn": [384, 256], "heads": [6, 9]}, one
+number a layer. `load_classifier` builds a model, reshapes it, and loads the weights.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from lmopt.models.embeddings import add_factorization
+from lmopt.models.families import Kind, find_units, keep_units
+
+SHAPE = "lmopt_shape"
+
+
+def reshape(model: PreTrainedModel, shape: Mapping[str, Any]) -> None:
+    """Give a freshly built model the shape that was recorded, in place; weights are loaded later.
+
+    Raises ValueError for a key that this version does not know.
+    """
+    for key, value in shape.items():
+        if key == "ffn":
+            resize_units(model, "ffn", value)
+        elif key == "heads":
+            resize_units(model, "heads", value)
+        elif key == "embedding_rank":
+            add_factorization(model, value)
+        else:
+            raise ValueError(f"{SHAPE} has an entry {key!r} that this version of lmopt cannot read")
+
+
+def reshaped(kind: type[PreTrainedModel], shape: Mapping[str, Any]) -> type[PreTrainedModel]:
+    """A class like `kind`; its models have `shape` before `from_pretrained` loads weights."""
+
+    def build(self: PreTrainedModel, config: Any) -> None:
+        kind.__init__(self, config)
+        reshape(self, shape)
+
+    return type(kind.__name__, (kind,), {"__init__": build, "__module__": kind.__module__})
+
+
+def recorded_shape(config: Any) -> dict[str, Any]:
+    """The entry of a configuration; empty if it needs none."""
+    return dict(getattr(config, SHAPE, None) or {})
+
+
+def record_shape(config: Any, **entries: Any) -> None:
+    """Set entries of a configuration's shape; None removes one."""
+    shape = {k: v for k, v in (recorded_shape(config) | entries).items() if v is not None}
+    if shape:
+        setattr(config, SHAPE, shape)
+    elif hasattr(config, SHAPE):
+        delattr(config, SHAPE)
+
+
+def resize_units(model: PreTrainedModel, kind: Kind, counts: Sequence[int]) -> None:
+    """Give each layer so many neurons or heads; which ones does not matter before loading."""
+    for units, count in zip(find_units(model, kind), counts, strict=True):
+        keep_units(units, torch.arange(count))
+
+
+def record_units(model: PreTrainedModel, kind: Kind) -> None:
+    """Record how many neurons or heads each layer has.
+
+    Equal FFN widths go where transformers itself reads them, so that the model loads anywhere.
+    """
+    counts = [units.count for units in find_units(model, kind)]
+    field = ffn_field(model.config)
+    if kind == "ffn" and len(set(counts)) == 1:
+        setattr(model.config, field, counts[0])
+    original = getattr(model.config, "num_attention_heads" if kind == "heads" else field)
+    record_shape(model.config, **{kind: None if set(counts) == {original} else counts})
+
+
+def ffn_field(config: Any) -> str:
+    """The name of a configuration's number of FFN neurons."""
+    return "hidden_dim" if config.model_type == "distilbert" else "intermediate_size"
+
+
+def select_layers(config: Any, count: int, indices: Sequence[int]) -> None:
+    """Keep the entries of these of `count` layers, for a model whose other layers were dropped."""
+    for key, value in recorded_shape(config).items():
+        if isinstance(value, list) and len(value) == count:
+            record_shape(config, **{key: [value[i] for i in indices]})

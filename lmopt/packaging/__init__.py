@@ -1,0 +1,1 @@
+"""Folders for other people: formats, reload check, usage script, model card, licences."""

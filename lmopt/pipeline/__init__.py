@@ -1,0 +1,1 @@
+"""The walk of a trial: prepare, methods, artifact, evaluation, timing."""

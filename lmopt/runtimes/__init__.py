@@ -1,0 +1,1 @@
+"""Runtimes: build an artifact, open it as a session."""

@@ -1,0 +1,1 @@
+"""Content-addressed stages and the context that they run in."""

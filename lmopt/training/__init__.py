@@ -1,0 +1,1 @@
+"""Training: device, trainer, losses, imitation, schedules, calibration."""

@@ -1,0 +1,24 @@
+"""Choose the device and the precision of training."""
+
+import torch
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 natively (emulation is slower than fp32)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Matrix products in bf16 where the device has it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device))
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is the GPU where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device 'cuda' asked for, but torch sees no GPU here: use 'auto' or 'cpu'")
+    return torch.device(device)

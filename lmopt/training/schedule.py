@@ -1,0 +1,46 @@
+"""Gradual pruning: how much is pruned when, counted so that a killed training goes on the same way.
+
+Counter and masks are buffers of the model: the Trainer's checkpoints hold them.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from transformers import PreTrainedModel
+
+from lmopt.data.batches import subset
+from lmopt.training.trainer import TrainingSettings
+
+
+def cubic(progress: float) -> float:
+    """Share of the final sparsity at `progress` in [0, 1]: fast at first, while much is redundant.
+
+    Source: Zhu & Gupta (2017), To prune, or not to prune, equation 1, with initial sparsity 0.
+    """
+    return 1 - (1 - min(max(progress, 0.0), 1.0)) ** 3
+
+
+def optimizer_steps(examples: int, settings: TrainingSettings) -> int:
+    """How many steps `train_classifier` takes on so many examples."""
+    chosen = len(subset(examples, settings.train_examples, settings.seed))
+    return math.ceil(settings.epochs * math.ceil(chosen / settings.batch_size))
+
+
+def on_schedule(
+    model: PreTrainedModel, steps: int, updates: int, update: Callable[[float], None]
+) -> Callable[[], None]:
+    """A function for `after_step` that calls `update(progress)` at `updates` of `steps` steps.
+
+    The last update has progress 1. The count is the model's buffer `schedule_step`: delete it
+    before the model is saved.
+    """
+    due = {max(1, round(i * steps / updates)) for i in range(1, updates + 1)}
+    model.register_buffer("schedule_step", torch.zeros((), dtype=torch.long))
+
+    def after_step() -> None:
+        model.schedule_step += 1
+        if int(model.schedule_step) in due:
+            update(int(model.schedule_step) / steps)
+
+    return after_step

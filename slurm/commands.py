@@ -1,0 +1,230 @@
+"""Questions to Slurm: each function is one call of one command, however many jobs it is about."""
+
+import getpass
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from slurm.records import JOB_VARIABLE
+
+# What names the cluster to talk to. All other SLURM_* describe the job that this process is in, and
+# poison the jobs that it submits: sbatch and srun read them as options.
+_CLIENT_VARIABLES = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_CONF_SERVER"})
+_SILENT = re.compile(
+    r"unable to contact slurm controller|socket timed out|connection refused|in standby|"
+    r"transport endpoint|zero bytes|configuration source|"
+    r"slurm_load_jobs error: (?!invalid job id)",
+    re.IGNORECASE,
+)
+# Slurm refuses these jobs now and may take them later: https://slurm.schedmd.com/job_reason_codes.html
+_FULL = re.compile(r"SubmitJob|MaxJobCount|resource temporarily|too many", re.IGNORECASE)
+# Reasons that no waiting ends. DependencyNeverSatisfied is none of them: Slurm itself cancels such
+# a job a moment later (`kill-on-invalid-dep`), as it does with each guard that was not needed.
+_HOPELESS = re.compile(
+    r"held|BadConstraints|PartitionTimeLimit|PartitionNodeLimit|InvalidAccount|InvalidQOS|"
+    r"(Account|QOS)NotAllowed|Max(WallDuration|Cpu|Node|Mem|GRES)\w*PerJob",
+    re.IGNORECASE,
+)
+_OVER = re.compile(r"invalid job id|already completing or completed", re.IGNORECASE)
+
+
+class SilentControllerError(RuntimeError):
+    """slurmctld does not answer: nothing is known about any job, which is not to say it is dead."""
+
+
+def job_variables() -> list[str]:
+    """Names of the variables that a job submitted from inside a job must not inherit."""
+    prefixes = ("SLURM_", "SUBMITIT_LOCAL_", JOB_VARIABLE)
+    return [
+        name for name in os.environ if name.startswith(prefixes) and name not in _CLIENT_VARIABLES
+    ]
+
+
+def _call(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    dropped = set(job_variables())
+    environment = {name: value for name, value in os.environ.items() if name not in dropped}
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment | {"SLURM_TIME_FORMAT": "%s"},
+    )
+
+
+def _ask(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """Answer to a Slurm command, which itself tries for some 10 s to reach a slurmctld."""
+    try:
+        answer = _call(command)
+    except FileNotFoundError:
+        raise SilentControllerError(f"{command[0]} is not on this machine") from None
+    if _SILENT.search(answer.stderr):
+        raise SilentControllerError(one_line(answer.stderr))
+    return answer
+
+
+def one_line(words: str) -> str:
+    """Slurm's own words without the command's name in front of each line."""
+    lines = [re.sub(r"^\w+: (error: )?", "", line.strip()) for line in words.splitlines()]
+    return "; ".join(line for line in lines if line)
+
+
+def array_id(job_id: str) -> str:
+    return job_id.partition("_")[0]
+
+
+def _arrays(job_ids: Iterable[str]) -> str:
+    return ",".join(sorted({array_id(job_id) for job_id in job_ids}))
+
+
+def queue_states(job_ids: Sequence[str]) -> dict[str, str]:
+    """Slurm's states of the jobs that slurmctld still knows (for MinJobAge after they end).
+
+    Raises SilentControllerError.
+    """
+    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%r"]
+    output = _ask([*command, f"--jobs={_arrays(job_ids)}"]).stdout
+    lines = (line.strip().split("|", 2) for line in output.splitlines() if line.count("|") == 2)
+    return {job_id: _held(state, reason) for job_id, state, reason in lines}
+
+
+def _held(state: str, reason: str) -> str:
+    """HELD for a job that waits until a person does something: one that Slurm holds, as after a
+    failed start on a node, or one that asks for more than a limit allows."""
+    return "HELD" if state == "PENDING" and _HOPELESS.search(reason) else state
+
+
+def is_passing(words: str) -> bool:
+    """Whether Slurm refused a job for the moment only: it is away, or the queue is full."""
+    return bool(_SILENT.search(words) or _FULL.search(words))
+
+
+def accounting_states(job_ids: Sequence[str]) -> dict[str, str]:
+    """Slurm's states from its accounting; empty on a cluster without one."""
+    rows = _sacct(["-X", "--format=JobID,State"], job_ids)
+    return {job_id: state.split()[0] for job_id, state in rows if state}
+
+
+def earlier_states(job_id: str) -> list[str]:
+    """Slurm's states of the runs of one job, oldest first; empty without accounting."""
+    rows = _sacct(["-X", "--duplicates", "--format=JobID,State"], [job_id])
+    return [state.split()[0] for known, state in rows if known == job_id and state]
+
+
+def accounting_cpu_seconds(job_ids: Sequence[str]) -> dict[str, int]:
+    """Allocated CPUs × elapsed seconds, of all runs of each job; empty without accounting."""
+    seconds = dict.fromkeys(job_ids, 0)
+    rows = _sacct(["-X", "--duplicates", "--format=JobID,CPUTimeRAW"], job_ids)
+    for job_id, value in rows:
+        if job_id in seconds:
+            seconds[job_id] += int(value)
+    return seconds if rows else {}
+
+
+def _sacct(options: list[str], job_ids: Sequence[str]) -> list[tuple[str, str]]:
+    try:
+        answer = _call(["sacct", "-nP", *options, f"--jobs={_arrays(job_ids)}"])
+    except FileNotFoundError:
+        return []
+    rows = (line.partition("|") for line in answer.stdout.splitlines())
+    return [(job_id, value) for job_id, _, value in rows]
+
+
+def cancel_jobs(job_ids: Sequence[str]) -> None:
+    """scancel; jobs that have already ended are no error.
+
+    Raises SilentControllerError, and RuntimeError with Slurm's words for any other refusal.
+    """
+    if job_ids:
+        words = _ask(["scancel", *job_ids]).stderr
+        refused = [line for line in words.splitlines() if not _OVER.search(line)]
+        if refused:
+            raise RuntimeError(one_line("\n".join(refused)))
+
+
+def time_limit(job_id: str) -> float | None:
+    """When the job, this one, must end, in seconds since the epoch; None without a limit."""
+    known = os.environ.get("SLURM_JOB_END_TIME")
+    if known is None:
+        try:
+            known = _ask(["squeue", "--noheader", "--format=%e", f"--jobs={job_id}"]).stdout.strip()
+        except SilentControllerError:
+            return None
+    return float(known) if known.isdigit() else None
+
+
+@dataclass(frozen=True)
+class ClusterFacts:
+    """What the cluster allows; None is no limit."""
+
+    max_array_size: int  # tasks of one array
+    max_job_count: int  # of all users together
+    max_submit_jobs: int | None  # of this user in the queue at one time
+    preempt_type: str
+    preempt_mode: str
+    accounting: bool
+
+
+def cluster_facts(account: str | None = None, qos: str | None = None) -> ClusterFacts:
+    """Limits from `scontrol show config`, and from `sacctmgr` where the cluster keeps accounts.
+
+    Raises SilentControllerError.
+    """
+    config = _config()
+    accounting = "slurmdbd" in config.get("AccountingStorageType", "")
+    return ClusterFacts(
+        max_array_size=max(1, int(config["MaxArraySize"])),
+        max_job_count=int(config["MaxJobCount"]),
+        max_submit_jobs=_max_submit_jobs(account, qos) if accounting else None,
+        preempt_type=config.get("PreemptType", ""),
+        preempt_mode=config.get("PreemptMode", ""),
+        accounting=accounting,
+    )
+
+
+def max_array_size() -> int:
+    """How many tasks an array may have: one where MaxArraySize, at 0, switches arrays off."""
+    return max(1, int(_config()["MaxArraySize"]))
+
+
+def _config() -> dict[str, str]:
+    lines = _ask(["scontrol", "show", "config"]).stdout.splitlines()
+    pairs = (line.partition("=") for line in lines)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _max_submit_jobs(account: str | None, qos: str | None) -> int | None:
+    """The least limit of the account and the QOS: the user's own defaults where none is named."""
+    user = getpass.getuser()
+    account = account or _accounts("user", f"name={user}", "DefaultAccount").strip()
+    where = [f"user={user}", *([f"account={account}"] if account else [])]
+    qos = qos or _accounts("assoc", *where, "DefaultQOS").split("\n")[0] or "normal"
+    limits = _accounts("assoc", *where, "MaxSubmitJobs,GrpSubmitJobs")
+    limits += _accounts("qos", f"name={qos}", "MaxSubmitJobsPU,GrpSubmitJobs")
+    return min((int(number) for number in re.findall(r"\d+", limits)), default=None)
+
+
+def _accounts(what: str, *where_and_format: str) -> str:
+    *where, columns = where_and_format
+    return _call(["sacctmgr", "-nP", "show", what, "where", *where, f"format={columns}"]).stdout
+
+
+def submission_room(account: str | None = None, qos: str | None = None) -> int | None:
+    """How many more jobs this user may submit now; None where no limit is known."""
+    limit = cluster_facts(account, qos).max_submit_jobs
+    if limit is None:
+        return None
+    queued = _ask(["squeue", "--noheader", "--array", "--me", "--format=%i"]).stdout.split()
+    return max(0, limit - len(queued))
+
+
+def why_refused(script: str) -> str | None:
+    """Slurm's words on a job script that it would not take; None if it would. Submits nothing."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
+        file.write(script)
+        file.flush()
+        answer = _ask(["sbatch", "--test-only", file.name])
+    return one_line(answer.stderr) if answer.returncode else None

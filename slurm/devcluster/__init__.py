@@ -1,0 +1,1 @@
+"""A private Slurm on this machine, to try a sweep on and to test against."""

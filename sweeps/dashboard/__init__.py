@@ -1,0 +1,1 @@
+"""optuna-dashboard on a read-only copy of a run."""

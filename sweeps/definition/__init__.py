@@ -1,0 +1,1 @@
+"""The definition of a sweep: YAML, search space, messages for mistakes."""

@@ -1,0 +1,1 @@
+"""Take a trial's model home: choose, remake, write, verify, describe, reproduce."""

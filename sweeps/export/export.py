@@ -1,0 +1,189 @@
+"""`lmopt export`: a trial's model in a folder of its own, checked in a fresh process.
+
+The folder is made beside its destination and renamed: it is there whole or not at all.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lmopt.packaging.formats import (
+    FORMATS,
+    NATIVE,
+    copy_artifact,
+    model_files,
+    only_ours,
+    write_checksums,
+    write_labels,
+    write_onnx,
+    write_transformers,
+)
+from lmopt.packaging.model_card import CARD
+from lmopt.packaging.usage_script import USAGE, usage_text
+from lmopt.pipeline.prepare import Prepared
+from lmopt.pipeline.trial import make_model
+from lmopt.progress import Progress
+from lmopt.runtimes.manifest import read_manifest
+from lmopt.stages.context import Walk
+from sweeps.definition.errors import ConfigError
+from sweeps.disk.retention import folder_bytes
+from sweeps.export.artifacts import artifact_of, prepare_again, recipe_of, threads_of
+from sweeps.export.card import Exported, trial_line, write_card
+from sweeps.export.choose import Choice
+from sweeps.export.verify import ExportError, Written, verify
+from sweeps.run.directory import Run
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was exported; the numbers are those of the folder."""
+
+    dest: str
+    trial: int
+    rule: str
+    form: str
+    note: str | None
+    size_bytes: int
+    folder_bytes: int
+    accuracy_test: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for scripts."""
+        return asdict(self)
+
+
+def check_wish(dest: Path, form: str | None) -> None:
+    """Refuse a destination or a format before anything is computed.
+
+    Raises:
+        ConfigError: The destination exists or cannot be made, or the format is unknown.
+    """
+    if form is not None and form not in FORMATS:
+        raise ConfigError(f"--format must be one of {', '.join(FORMATS)}, got {form!r}")
+    if dest.exists() or dest.is_symlink():
+        raise ConfigError(f"{dest} exists: remove it, or name another folder")
+    try:
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{dest.name}-", dir=dest.parent):
+            pass  # Whoever may not write there should not wait for a model first.
+    except OSError as error:
+        raise ConfigError(f"cannot make {dest}: {error.strerror}; name another") from None
+
+
+def export_trial(
+    run: Run,
+    rows: pd.DataFrame,
+    choice: Choice,
+    dest: Path,
+    *,
+    form: str | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Write a trial's model to `dest`; it is loaded from there before anybody else does.
+
+    Raises:
+        ConfigError: `dest` exists, or the trial cannot be had in this format.
+        ExportError: What was written does not have the row's numbers; `dest` is not there.
+    """
+    dest = dest.absolute()
+    check_wish(dest, form)
+    row, threads = choice.row, threads_of(choice.row)
+    prepared = prepare_again(run, cache=run.cache, threads=threads, progress=progress)
+    artifact = artifact_of(run, prepared, row, progress)
+    folder = Path(tempfile.mkdtemp(prefix=f".{dest.name}-", dir=dest.parent))
+    try:
+        written = _write(run, prepared, row, artifact, folder, form, progress)
+        exported = verify(
+            prepared, row, written, cache=run.cache, threads=threads, progress=progress
+        )
+        write_card(run, rows, row, choice.rule, prepared, exported, folder / CARD)
+        write_checksums(folder)
+        result = _result(dest, folder, choice, exported)
+        _put_in_place(folder, dest)
+    except RuntimeError as error:
+        raise ExportError(f"trial {choice.trial} was not exported: {error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
+def _write(
+    run: Run,
+    prepared: Prepared,
+    row: Mapping[str, Any],
+    artifact: Path,
+    folder: Path,
+    form: str | None,
+    progress: Progress | None,
+) -> Written:
+    """Write model, tokenizer, label names and `usage.py`."""
+    manifest = read_manifest(artifact)
+    native = NATIVE[manifest.runtime]
+    model = None
+    if (form or native) == "transformers" and (reason := only_ours(artifact)):
+        remedy = "take --format onnx" if native == "transformers" else "export it without --format"
+        raise ConfigError(
+            f"transformers cannot hold the model of trial {row['trial']}: {reason}; {remedy}"
+        )
+    if form in (None, native):
+        copy_artifact(artifact, folder)
+    elif form == "openvino":
+        raise ConfigError(
+            f"trial {row['trial']} was measured in {manifest.runtime}, not in openvino: export it "
+            "without --format, or as onnx or transformers"
+        )
+    else:
+        walk = Walk(run.cache, threads_of(row), progress)
+        model = make_model(walk, prepared, recipe_of(row).canonical())[0].path
+        if form == "onnx":
+            write_onnx(model, manifest, folder)
+        else:
+            write_transformers(model, folder)
+    write_labels(folder, prepared.label_names)
+    precision = manifest.precision if model is None else None
+    text = usage_text(
+        folder,
+        model_files(folder),
+        manifest.max_length,
+        precision,
+        pad_id=manifest.pad_id,
+        pad_to_multiple_of=row.get("pad_to_multiple_of") or 0,
+    )
+    (folder / USAGE).write_text(text, encoding="utf-8")
+    return Written(folder, form or native, manifest, model)
+
+
+def _result(dest: Path, folder: Path, choice: Choice, exported: Exported) -> Result:
+    line = exported.measured or trial_line(choice.row)
+    assert line.size_bytes is not None and line.accuracy is not None, "it was just measured"
+    return Result(
+        dest=str(dest),
+        trial=choice.trial,
+        rule=choice.rule,
+        form=exported.form,
+        note=exported.note,
+        size_bytes=int(line.size_bytes),
+        folder_bytes=folder_bytes(folder),
+        accuracy_test=float(line.accuracy),
+    )
+
+
+def _put_in_place(folder: Path, dest: Path) -> None:
+    """Flush every file, then rename."""
+    for path in [*folder.rglob("*"), folder]:
+        path.chmod(0o755 if path.is_dir() else 0o644)  # mkdtemp and safetensors keep out others
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    try:
+        folder.rename(dest)
+    except OSError as error:  # somebody made it meanwhile
+        raise ConfigError(f"cannot make {dest}: {error.strerror}; name another folder") from None

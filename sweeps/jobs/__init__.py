@@ -1,0 +1,1 @@
+"""The jobs of a run: prepare, worker, finalizer, guard, front timing, and their submission."""

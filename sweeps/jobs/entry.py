@@ -1,0 +1,38 @@
+"""The entry points of the jobs. Submitting pickles these; the heavy imports happen in the job."""
+
+from slurm.profile import JobResources
+
+
+def prepare_job(run_dir: str) -> None:
+    """Make what every trial needs."""
+    from sweeps.jobs.prepare import prepare_run
+
+    prepare_run(run_dir)
+
+
+def worker_job(run_dir: str, index: int, resources: JobResources) -> None:
+    """Run trials until nothing is left for this worker."""
+    from sweeps.jobs.worker import work
+
+    work(run_dir, index, resources)
+
+
+def finalize_job(run_dir: str, submitted_round: int) -> None:
+    """Heal, submit another round if that is worth it, else finish the run."""
+    from sweeps.jobs import finalizer as finalize
+
+    finalize.finalize(run_dir, submitted_round)
+
+
+def measure_job(run_dir: str) -> None:
+    """Time the front's artifacts where the profile's `measure` section says."""
+    from sweeps.jobs import front_timing as front
+
+    front.measure_front(run_dir)
+
+
+def guard_job(run_dir: str, submitted_round: int, finalizer: str) -> None:
+    """Replace a finalizer that did not come to its end."""
+    from sweeps.jobs import guard
+
+    guard.replace_finalizer(run_dir, submitted_round, finalizer)

@@ -1,0 +1,191 @@
+"""The last job of a round: heal what died, submit another round or finish the run."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import optuna
+import pandas as pd
+from optuna.trial import TrialState
+
+from analysis.rows.table import compact, load_results, read_rows
+from slurm.commands import is_passing
+from slurm.profile import JobResources
+from slurm.records import Job
+from slurm.states import LIVE, JobState, job_states
+from slurm.submit import SubmissionError
+from sweeps.disk.retention import prune_artifacts
+from sweeps.jobs.context import this_job
+from sweeps.jobs.front_timing import measures_apart, time_front, untimed, why_not_measured
+from sweeps.jobs.launch import launch, launch_guard, launch_measure, take_back
+from sweeps.jobs.patience import submit_patiently
+from sweeps.run.directory import Run, open_run, without_growth
+from sweeps.run.files import write_json
+from sweeps.run.rounds import Round, launch_lock, prepare_losses, rounds, worker_losses, write_round
+from sweeps.study import healing as reconcile
+from sweeps.study.healing import Orphan
+from sweeps.study.study import locked_study, open_study
+
+log = logging.getLogger("lmopt")
+
+
+def finalize(run_dir: str, submitted_round: int) -> None:
+    """Heal and either submit another round or finish: compact, time the front alone, report.
+
+    Raises RuntimeError if work is left that another round would not get done.
+    """
+    run, job = open_run(run_dir), this_job()
+    if not _is_mine(run, submitted_round, job):
+        log.info("another finalizer was submitted already; it does the rest")
+        return
+    lost = heal(run)
+    stop = None
+    if lost or trials_left(run, open_study(run)):
+        stop = why_stop(run, rounds(run)[submitted_round])
+        if stop is None:
+            _launch_next(run, submitted_round, lost)
+            return
+    if measures_apart(run) and not untimed(run).empty:
+        part, why_not = why_not_measured(run, rounds(run)[submitted_round])
+        if why_not is None:
+            submit_patiently(run, lambda: launch_measure(run, part))
+            return
+        stop = stop or why_not
+    finish(run, job, complete=stop is None)
+    if stop is not None:
+        raise RuntimeError(stop)
+
+
+def _is_mine(run: Run, number: int, job: Job) -> bool:
+    """Whether this job is the one to go on after round `number`, which it cleans up behind.
+
+    It may be a finalizer that was killed as it submitted the next round, and started again; or one
+    that a lost node still runs while Slurm has started it again elsewhere.
+    """
+    with launch_lock(run):
+        newer, part = rounds(run)[number + 1 :], rounds(run)[number]
+        if newer and newer[-1].whole:
+            return False
+        if job.job_id in part.finalize[:-1]:
+            return False
+        take_back(run, number, job.job_id)
+        if not part.whole:
+            launch_guard(run, replace(part, finalize=[job.job_id]))
+        return True
+
+
+def heal(run: Run) -> list[Orphan]:
+    """Tell what was not told, bury the dead; return the orphans that may be tried again."""
+    with locked_study(run) as study:
+        reconcile.tell_rows(run, study)
+    retry = []
+    for orphan in reconcile.orphans(run, study, None):
+        with locked_study(run) as study:
+            reconcile.bury(run, orphan)
+            losses = reconcile.losses(run, orphan.claim.number)
+            if reconcile.may_retry(run.profile.retries, losses):
+                retry.append(orphan)
+            else:
+                reconcile.give_up(run, study, orphan.claim.number)
+    return retry
+
+
+def trials_left(run: Run, study: optuna.Study) -> int:
+    """Return how many trials of the budget have not been started."""
+    if (run.path / "space.exhausted").exists():
+        return 0
+    trials = study.get_trials(deepcopy=False)
+    waiting = sum(trial.state == TrialState.WAITING for trial in trials)
+    return max(0, run.trials - len(trials)) + waiting
+
+
+def grow(run: Run, lost: Sequence[Orphan]) -> JobResources:
+    """Return what the next round's workers ask for, after what their predecessors died of."""
+    before_any_trial = worker_losses(run)
+    memory, timeouts = before_any_trial["out_of_memory"], before_any_trial["timeout"]
+    for orphan in lost:
+        losses = reconcile.losses(run, orphan.claim.number)
+        memory = max(memory, losses["out_of_memory"])
+        timeouts = max(timeouts, losses["timeout"])
+    failed = {o.claim.node for o in lost if o.cause == "node_fail" and o.claim.node}
+    return run.profile.job("worker", out_of_memory=memory, timeouts=timeouts, exclude=failed)
+
+
+def why_stop(run: Run, last: Round) -> str | None:
+    """Return why another round cannot bring anything; None if it can. Notes what ended prepare."""
+    states = job_states([*last.prepare, *last.workers], run.jobs)
+    prepared = states[last.prepare[0]]
+    if prepared not in ("DONE", *LIVE):
+        if prepared in ("FAILED", "CANCELLED"):
+            return f"the prepare job ended as {prepared}: nothing can run; see 'lmopt logs'"
+        write_round(run, replace(last, prepare_lost=reconcile.cause_of(prepared)))
+        lost = prepare_losses(run)
+        if not reconcile.may_retry(run.profile.retries, lost):
+            return f"the prepare job was lost too often: {dict(lost)}; see 'lmopt logs'"
+        return None
+    if not read_rows(run.path)["job_id"].isin(last.workers).any():
+        return _why_fruitless(run, last, [states[job] for job in last.workers])
+    return None
+
+
+def _why_fruitless(run: Run, last: Round, ended: Sequence[JobState]) -> str | None:
+    """Return why workers that started no trial would do no better in another round."""
+    killed = [state for state in ended if state not in ("DONE", "FAILED", "CANCELLED")]
+    if not killed:
+        states = ", ".join(sorted(set(ended)))
+        return f"the workers ended as {states} before any trial; see 'lmopt logs'"
+    cause = Counter(reconcile.cause_of(state) for state in killed).most_common(1)[0][0]
+    write_round(run, replace(last, workers_lost=cause))
+    lost = worker_losses(run)
+    if not reconcile.may_retry(run.profile.retries, lost):
+        return f"the workers were lost too often before any trial: {dict(lost)}; see 'lmopt logs'"
+    return None
+
+
+def _launch_next(run: Run, number: int, lost: Sequence[Orphan]) -> None:
+    worker = grow(run, lost)
+    left = len(lost) + trials_left(run, open_study(run))
+
+    def refused(error: SubmissionError) -> None:
+        nonlocal run, worker
+        said = run.profile.job("worker")
+        if is_passing(str(error)):
+            return
+        if "node" in str(error) and worker.exclude != said.exclude:
+            # There may be no other node than those that failed.
+            worker = worker.model_copy(update={"exclude": said.exclude})
+        elif worker != said:
+            log.warning("the next round asks for what the profile says, not for more")
+            run, worker = without_growth(run), said
+
+    def submit() -> None:
+        if len(rounds(run)) == number + 1:  # or this very job, on a node that was lost, was faster
+            launch(run, trials_left=left, reason=_reason(lost), worker=worker)
+
+    submit_patiently(run, submit, refused=refused)
+
+
+def _reason(lost: Sequence[Orphan]) -> str:
+    causes = sorted({orphan.cause for orphan in lost})
+    return "retry: " + ", ".join(causes) if causes else "budget left"
+
+
+def finish_needed(run: Run, rows: pd.DataFrame) -> bool:
+    """Whether a run has all its trials but was never finished."""
+    return len(rows) > 0 and not (run.path / "finished.json").exists()
+
+
+def finish(run: Run, job: Job, *, complete: bool = True) -> None:
+    """Compact the rows, time the front's artifacts with nothing else running, write the report."""
+    if not measures_apart(run):
+        time_front(run, job)
+    compact(run.path)
+    rows = load_results(run.path)
+    if (rows["state"].eq("COMPLETE") & rows["kind"].ne("linear")).any():
+        from sweeps.report.build import write_report
+
+        write_report(run)
+    if complete:
+        write_json(run.path / "finished.json", {"trials": run.trials})
+    prune_artifacts(run)

@@ -1,0 +1,1 @@
+"""Before a run: check, cost, dry run, doctor."""

@@ -1,0 +1,44 @@
+"""What `lmopt doctor` has a node say of itself."""
+
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "transformers", "openvino", "optuna", "pyarrow", "submitit")
+
+
+def probe_job(place: str) -> None:
+    """Import what a trial imports, try the lock that the asker holds, and write down the rest."""
+    import os
+    import platform
+    import sys
+    from importlib import import_module, metadata
+
+    from filelock import FileLock, Timeout
+
+    from lmopt.environment import processor_name
+    from sweeps.run.files import write_json
+
+    for module in PACKAGES:
+        import_module(module)
+    import_module("sweeps.jobs.worker")
+    try:
+        with FileLock(Path(place) / "lock", timeout=0):
+            lock_taken = True
+    except Timeout:
+        lock_taken = False
+    found: dict[str, Any] = {
+        "node": os.environ.get("SLURMD_NODENAME", platform.node()),
+        "cores": len(os.sched_getaffinity(0)),
+        "processor": processor_name(),
+        "python": f"{platform.python_version()} {sys.executable}",
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "lock_taken": lock_taken,
+        "gpu": _gpu(),
+    }
+    write_json(Path(place) / "probe.json", found)
+
+
+def _gpu() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None

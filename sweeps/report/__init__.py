@@ -1,0 +1,1 @@
+"""Reports of runs: tables and page, comparison, status."""

@@ -1,0 +1,1 @@
+"""The run directory: files, claims, rounds, rows, progress, provenance, logs."""

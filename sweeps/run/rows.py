@@ -1,0 +1,193 @@
+"""The row of one attempt: what was measured, turned into the columns of the results table."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from analysis.statistics.uncertainty import clustered_mean, paired_difference, ratio_interval
+from slurm.records import Job
+from slurm.states import log_paths
+from sweeps.definition.sweep import Bound
+from sweeps.run.claims import Claim
+from sweeps.run.directory import Run
+
+if TYPE_CHECKING:
+    from lmopt.data.dataset import Data
+    from lmopt.pipeline.prepare import Prepared
+    from lmopt.pipeline.trial import Outcome
+
+
+Row = dict[str, Any]
+Floats = npt.NDArray[np.float64]
+
+
+def identity(run: Run, claim: Claim) -> Row:
+    """Return the columns that every row has, whatever became of the attempt."""
+    row: Row = {
+        "run": run.name,
+        "study": run.name,
+        "trial": claim.number,
+        "attempt": claim.attempt,
+        "kind": "search" if claim.reference is None else "reference",
+        "method": claim.reference,
+        "recipe_json": json.dumps(claim.recipe, sort_keys=True),
+        "recipe_key": claim.key,
+        "seed": claim.recipe.get("seed"),
+        "job_id": claim.job_id,
+        "git_commit": claim.git_commit,
+        "started_utc": _time(claim.started_utc),
+        "finished_utc": datetime.now(UTC),
+    }
+    row.update({f"param_{name}": value for name, value in claim.params.items()})
+    return row
+
+
+def _time(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def spent(claim: Claim, job: Job) -> Row:
+    """Return what an attempt that ends now has cost."""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(claim.started_utc)).total_seconds()
+    return {
+        "seconds_total": seconds,
+        "core_seconds": seconds * job.cpus,
+        "host": job.host,
+        "cores": ",".join(str(core) for core in job.cores),
+    }
+
+
+def measured(prepared: "Prepared", outcome: "Outcome") -> Row:
+    """Return everything that was measured on one artifact."""
+    row: Row = {
+        "size_bytes": outcome.size_bytes,
+        "folder_bytes": outcome.folder_bytes,
+        "size_ratio": prepared.baseline_size_bytes / outcome.size_bytes,
+        "parameters": outcome.parameters,
+        "sparsity_measured": outcome.sparsity,
+        "macs": outcome.macs,
+        "transfer_bytes": outcome.transfer_bytes,
+        "stages_cached": [name for name, _, cached in outcome.stages if cached],
+        "teacher_key": prepared.teacher_key,
+        "artifact_hash": outcome.artifact_hash,
+        "timing_noisy": outcome.noisy,
+        "artifact_path": str(outcome.artifact),
+        "runtime": outcome.runtime,
+        "threads": outcome.threads,
+        "pad_to_multiple_of": outcome.pad_to_multiple_of,
+        "processor": outcome.processor,
+        "versions": json.dumps(outcome.versions, sort_keys=True),
+    }
+    for split in ("validation", "test"):
+        predictions = outcome.logits[split].argmax(axis=1)
+        row.update(quality(prepared.data, split, predictions))
+        row.update(quality_drop(prepared, split, predictions))
+    row.update(closeness(prepared.baseline_logits["test"], outcome.logits["test"]))
+    for batch, samples in outcome.latency.items():
+        row.update(speed(batch, samples))
+    for name, seconds, cached in outcome.stages:
+        if not cached:
+            row[f"seconds_{name}"] = seconds
+    return row
+
+
+def quality(data: "Data", split: str, predictions: npt.NDArray[np.int64]) -> Row:
+    """Return accuracy and macro-F1 on one split, with the error by document."""
+    from sklearn.metrics import f1_score
+
+    labels, groups = data.splits[split].labels, data.splits[split].groups
+    accuracy, error = clustered_mean((predictions == labels).astype(float), groups)
+    return {
+        f"accuracy_{split}": accuracy,
+        f"accuracy_{split}_se": error,
+        f"macro_f1_{split}": float(f1_score(labels, predictions, average="macro")),
+        f"examples_{split}": len(labels),
+        f"groups_{split}": len(np.unique(groups)),
+    }
+
+
+def quality_drop(prepared: "Prepared", split: str, predictions: npt.NDArray[np.int64]) -> Row:
+    """Return what is lost against the teacher's fp32 artifact on one split, in pairs."""
+    labels, groups = prepared.labels[split], prepared.groups[split]
+    correct = (predictions == labels).astype(float)
+    reference = (prepared.baseline_logits[split].argmax(axis=1) == labels).astype(float)
+    drop, error = paired_difference(reference, correct, groups)
+    return {f"accuracy_drop_{split}": drop, f"accuracy_drop_{split}_se": error}
+
+
+def closeness(teacher_logits: npt.NDArray[Any], logits: npt.NDArray[Any]) -> Row:
+    """Return how far predictions agree with the teacher's: share of equal ones, KL in nats."""
+    teacher, student = _log_softmax(teacher_logits), _log_softmax(logits)
+    divergence = (np.exp(teacher) * (teacher - student)).sum(axis=1).mean()
+    return {
+        "agreement_test": float((teacher.argmax(axis=1) == student.argmax(axis=1)).mean()),
+        "kl_test": max(0.0, float(divergence)),
+    }
+
+
+def _log_softmax(logits: npt.NDArray[Any]) -> Floats:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    result: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
+
+
+def speed(batch: str, samples: Mapping[str, Sequence[float]]) -> Row:
+    """Return the latency columns of one batch size from samples that were timed in turn."""
+    trial, baseline, baseline16 = (
+        np.asarray(samples[name], dtype=float) for name in ("trial", "baseline", "baseline16")
+    )
+    ratio, low, high = ratio_interval(baseline, trial)
+    return {
+        f"latency_{batch}_p50_ms": float(np.median(trial)),
+        f"latency_{batch}_p90_ms": float(np.quantile(trial, 0.9)),
+        f"speedup_{batch}": ratio,
+        f"speedup_{batch}_low": low,
+        f"speedup_{batch}_high": high,
+        f"baseline_{batch}_p50_ms": float(np.median(baseline)),
+        f"baseline16_{batch}_p50_ms": float(np.median(baseline16)),
+        f"speedup_{batch}_vs_16": float(np.median(baseline16) / np.median(trial)),
+        f"latency_{batch}_samples_ms": trial.tolist(),
+        f"baseline_{batch}_samples_ms": baseline.tolist(),
+        f"baseline16_{batch}_samples_ms": baseline16.tolist(),
+    }
+
+
+def final_row(run: Run, claim: Claim) -> Row | None:
+    """Return the row that settles a trial, written by the attempt that owns it; None if none."""
+    values = read_row(run, claim.number, claim.attempt)
+    return values if values and values["state"] in ("COMPLETE", "FAIL", "PRUNED") else None
+
+
+def read_row(run: Run, number: int, attempt: int) -> Row | None:
+    """Return the row of an attempt as it was written; None if there is none."""
+    path = run.row_path(number, attempt)
+    return pq.read_table(path).to_pylist()[0] if path.exists() else None
+
+
+def is_feasible(row: Mapping[str, Any], constraints: Mapping[str, Bound]) -> bool | None:
+    """Whether a row meets all constraints; None if there are none, or nothing was measured."""
+    if not constraints or row["state"] != "COMPLETE":
+        return None
+    return all(value <= 0 for value in constraint_values(row, constraints).values())
+
+
+def constraint_values(row: Mapping[str, Any], constraints: Mapping[str, Bound]) -> dict[str, float]:
+    """Return each constraint as Optuna wants it: feasible at or below 0."""
+    values = {}
+    for name, bound in constraints.items():
+        if bound.max is not None:
+            values[f"{name} <= {bound.max:g}"] = float(row[name]) - bound.max
+        if bound.min is not None:
+            values[f"{name} >= {bound.min:g}"] = bound.min - float(row[name])
+    return values
+
+
+def log_path(run: Run, job_id: str) -> str:
+    """Return the job's log, relative to the run directory."""
+    return os.path.relpath(log_paths(job_id, run.jobs)[1], run.path)

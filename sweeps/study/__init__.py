@@ -1,0 +1,1 @@
+"""The Optuna study of a run: storage, proposals, attempts, healing, rebuilding."""

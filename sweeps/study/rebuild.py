@@ -1,0 +1,93 @@
+"""The study made again from the rows and claims: the storage holds nothing that they do not."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from analysis.rows.table import write_row
+from lmopt.config.recipe import Recipe
+from sweeps.definition.space import distributions
+from sweeps.run import claims
+from sweeps.run import rows as row
+from sweeps.run.claims import Claim
+from sweeps.run.directory import Run
+from sweeps.study.storage import create_study, put_study_aside
+
+
+def rebuild_study(run: Run) -> int:
+    """Put the study aside and write a new one; return how many trials it holds.
+
+    Trials keep their numbers. One without a final row counts as running, and is taken over under
+    its number if its job is gone. Needs `run.lock()`.
+    """
+    put_study_aside(run)
+    numbers = range(max(claims.numbers(run), default=-1) + 1)
+    create_study(run).add_trials([_trial(run, number) for number in numbers])
+    return len(numbers)
+
+
+def _trial(run: Run, number: int) -> FrozenTrial:
+    claim = claims.newest(run, number)
+    if claim is None or not claim.recipe:  # never claimed, or torn by a broken disk
+        claim = _known_otherwise(run, number, 0 if claim is None else claim.attempt)
+    if claim is None:
+        _give_up(run, number)
+        return optuna.trial.create_trial(state=TrialState.FAIL)
+    attributes: dict[str, Any] = {"recipe": claim.recipe, "key": claim.key}
+    if claim.reference is not None:
+        attributes["reference"] = claim.reference
+    space = distributions(run.sweep.search)
+    values = row.final_row(run, claim)
+    common: dict[str, Any] = {
+        "params": claim.params,
+        "distributions": {name: space[name] for name in claim.params},
+        "user_attrs": attributes,
+    }
+    if values is None:
+        return optuna.trial.create_trial(state=TrialState.RUNNING, **common)
+    if values["state"] != "COMPLETE":
+        return optuna.trial.create_trial(state=TrialState[values["state"]], **common)
+    return optuna.trial.create_trial(
+        state=TrialState.COMPLETE,
+        values=[float(values[name]) for name in run.sweep.objectives],
+        constraints=row.constraint_values(values, run.sweep.constraints),
+        **common,
+    )
+
+
+def _known_otherwise(run: Run, number: int, attempt: int) -> Claim | None:
+    """Return what a trial was without its claim: by its place among the references, or a row.
+
+    Else the reference point would be queued once more, beyond the budget.
+    """
+    nobody = Claim(number, attempt, "", 0, "", "", {}, {}, "", None, None, None)
+    references = list(run.sweep.references().items())
+    if number < len(references):
+        name, recipe = references[number]
+        return _with_recipe(nobody, recipe, name, {})
+    values = row.read_row(run, number, attempt)
+    if values is None:
+        return None
+    recipe = Recipe(**json.loads(values["recipe_json"]))
+    params = {name: values[f"param_{name}"] for name in run.sweep.search}
+    return _with_recipe(nobody, recipe, None, params)
+
+
+def _with_recipe(
+    nobody: Claim, recipe: Recipe, reference: str | None, params: dict[str, Any]
+) -> Claim:
+    return replace(
+        nobody, recipe=recipe.model_dump(), key=recipe.key(), reference=reference, params=params
+    )
+
+
+def _give_up(run: Run, number: int) -> None:
+    """Leave a row for a number of which nobody knows what it was: the budget counts it."""
+    path = run.row_path(number, 0)
+    if not path.exists():
+        values = {"run": run.name, "study": run.name, "trial": number, "attempt": 0}
+        error = "neither its claim nor a row can be read: nobody knows what it was"
+        write_row({**values, "kind": "search", "state": "FAIL", "error": error}, path)
