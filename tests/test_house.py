@@ -22,6 +22,7 @@ TRACKED = [
     ).stdout.splitlines()
 ]  # fmt: skip
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PACKAGES = [("sweeps",), ("lmopt",), ("slurm",), ("analysis",)]
 LINK = re.compile(r"\]\(([^)#\s]+)")
 
 
@@ -98,10 +99,7 @@ def test_nothing_large_and_no_path_of_a_machine_is_kept() -> None:
 
 
 def test_every_package_folder_is_distributed() -> None:
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    found = {
-        ".".join(path.parent.relative_to(ROOT).parts)
-        for path in TRACKED
-        if path.name == "__init__.py"
-    }
-    assert found == set(listed)
+    """setuptools finds a folder as a package only if it, and all above it, have an __init__.py."""
+    folders = {path.parent for path in TRACKED if path.suffix == ".py" and path.exists()}
+    packages = {folder for folder in folders if folder.relative_to(ROOT).parts[:1] in PACKAGES}
+    assert packages and all((folder / "__init__.py").exists() for folder in packages)

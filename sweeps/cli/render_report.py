@@ -57,10 +57,6 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"{os.path.relpath(path)}{of}", soft_wrap=True)
 
 
-def _said(value: object) -> str:
-    return "not set" if value is None else str(value)
-
-
 def print_comparison(found: Comparison, console: Console) -> None:
     """Print both fronts, and in a few lines what they say of each other."""
     (first, a), (second, b) = found.fronts.items()

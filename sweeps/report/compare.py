@@ -5,7 +5,6 @@ from typing import Any
 from analysis.tables.comparison import Comparison, compare_runs
 from analysis.tables.methods_and_front import to_records
 from lmopt.config.task import EXTRA_TEXT
-from sweeps.cli.render_report import _said
 from sweeps.definition.errors import ConfigError
 from sweeps.report.build import finished_rows
 from sweeps.run.directory import Run
@@ -28,7 +27,7 @@ def compare(first: Run, second: Run) -> Comparison:
         if (a := _section(first, section)) != (b := _section(second, section)):
             key = next(name for name in {**a, **b} if a.get(name) != b.get(name))
             raise ConfigError(
-                f"{section}.{key} is {_said(a.get(key))} in {first.path} and {_said(b.get(key))} "
+                f"{section}.{key} is {said(a.get(key))} in {first.path} and {said(b.get(key))} "
                 f"in {second.path}: sizes, drops and speed-ups of different tasks or baselines do "
                 "not compare; compare runs that differ in search, recipe or study only"
             )
@@ -60,3 +59,7 @@ def to_json(found: Comparison) -> dict[str, Any]:
         "judged_on": found.judged_on,
         "warning": found.warning,
     }
+
+
+def said(value: object) -> str:
+    return "not set" if value is None else str(value)

@@ -33,7 +33,7 @@ from tests.conftest import TOPICS
 
 pytestmark = pytest.mark.slow
 ENVIRONMENT = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
-DOCS = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).parents[3] / "docs" / "export.md").read_text(encoding="utf-8")
 NOTHING_OF_OURS = """
 import runpy, sys
 for name in ("lmopt", "sweeps", "analysis", "slurm"):
@@ -133,7 +133,7 @@ def test_the_card_says_what_the_row_says(taken: Path, finished_run: Run) -> None
         "chosen on the validation split",
     ):
         assert said in text
-    assert str(finished_run.path.parents[1]) not in card.content, "a folder of this machine"
+    assert str(finished_run.path.parents[2]) not in card.content, "a folder of this machine"
     assert not re.search(r"\b(nan|None|NA)\b", text)
 
 

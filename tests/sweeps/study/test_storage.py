@@ -16,7 +16,7 @@ from sweeps.study.study import locked_study, open_study
 from tests.sweeps.database import postgresql
 
 # The same tests again, on the `run` fixture below.
-from tests.sweeps.test_worker import (
+from tests.sweeps.jobs.test_worker import (
     test_a_killed_worker_leaves_an_orphan_that_goes_on_under_its_number,  # noqa: F401
     test_a_process_that_was_believed_dead_drops_its_result,  # noqa: F401
     test_a_requeued_job_goes_on_with_its_own_trial,  # noqa: F401

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.page.notebooks import run_notebook
 
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "analysis" / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((Path(__file__).parents[3] / "analysis" / "notebooks").glob("*.ipynb"))
 METHODS = ("baseline", "distillation", "pruning", "quantization", "linear", "best combination")
 TOLD = {
     "01_pareto_front": (*METHODS, "knee"),

@@ -324,7 +324,7 @@ def test_many_rows_compact_and_load_fast(tmp_path: Path) -> None:
 
 
 def test_the_documented_schema_is_the_schema() -> None:
-    page = Path(__file__).parents[2] / "docs" / "results-schema.md"
+    page = Path(__file__).parents[3] / "docs" / "results-schema.md"
     assert page.read_text(encoding="utf-8") == schema_markdown()
     assert len({column.name for column in COLUMNS}) == len(COLUMNS)
     assert all(column.description for column in COLUMNS)
