@@ -14,7 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.ratio import Ratio, in_turn
-from lmopt.config.recipe import Recipe
+from lmopt.methods.recipe import Recipe
 from lmopt.pipeline.trial import run_recipe
 from slurm.profile import load_profile
 from sweeps.definition.sweep import SweepConfig, parse_sweep
@@ -84,4 +84,4 @@ def _work(run: Run) -> float:
 def _recipes(run: Run) -> list[Recipe]:
     """Return what the worker ran, in its order."""
     owners = [claims.newest(run, number) for number in sorted(claims.numbers(run))]
-    return [Recipe(**owner.recipe) for owner in owners if owner is not None]
+    return [run.sweep.recipe_type(**owner.recipe) for owner in owners if owner is not None]

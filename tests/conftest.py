@@ -93,7 +93,7 @@ def student_folder(make_bert: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="session")
 def classifier_folder(teacher_folder: Path, tmp_path_factory: Any) -> Path:
     """The small encoder with a (random) head of three classes, saved."""
-    from lmopt.methods.student import build_student
+    from lmopt.compression.student import build_student
 
     folder: Path = tmp_path_factory.mktemp("classifier")
     build_student(teacher_folder, list(TOPICS), None, 0, folder)

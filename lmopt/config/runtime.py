@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from lmopt.config.base import Config
 
 RuntimeName = Literal["openvino", "onnxruntime", "torch"]
+Bits = Literal[32, 16, 8, 4, 3, 2]
+BITS: tuple[Bits, ...] = (32, 16, 8, 4, 3, 2)
 
 
 class RuntimeConfig(Config):

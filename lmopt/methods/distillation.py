@@ -1,84 +1,109 @@
-"""Distillation: train a student on a teacher's logits, hidden states and attention."""
+"""Distillation: a student learns from its teacher's logits, hidden states and attention.
 
-from pathlib import Path
-from typing import Any
+Source: Hinton, Vinyals, Dean (2015), Distilling the Knowledge in a Neural Network.
+"""
 
-from lmopt.config.recipe import Recipe
-from lmopt.data.batches import Examples
-from lmopt.methods.base import Texts, training_stage
-from lmopt.models.loading import load_classifier, load_tokenizer, save_model
-from lmopt.models.zeros import zeros_of
-from lmopt.progress import Progress
+from typing import TYPE_CHECKING, Any
+
+from lmopt.config.base import Config
+from lmopt.methods import student
+from lmopt.methods.base import Context, Method, Names, Search, Sentence, Texts, setting
+from lmopt.methods.training import Training, epochs_in_words, loss_in_words, training_stage
 from lmopt.stages.cache import Stage
-from lmopt.stages.context import Walk
-from lmopt.training.imitation import feature_loss
-from lmopt.training.losses import distillation_loss
-from lmopt.training.trainer import TrainingSettings, train_classifier
+
+if TYPE_CHECKING:
+    from lmopt.methods.recipe import Recipe
 
 VERSION = 2
 
 
-def distill(
-    student: Path,
-    examples: Examples,
-    settings: TrainingSettings,
-    *,
-    temperature: float,
-    alpha: float,
-    folder: Path,
-    scratch: Path,
-    progress: Progress | None = None,
-    teacher: Path | None = None,
-    hidden_weight: float = 0,
-    attention_weight: float = 0,
-) -> None:
-    """Train the saved classifier `student` on the teacher's logits and save it into `folder`.
+class Fields(Config):
+    """Recipe fields of distillation; the shared ones are in `lmopt.methods.training`."""
 
-    With a weight for hidden states or attention, the saved `teacher` reads each batch beside it.
-    """
-    model = load_classifier(student)
-    features = None
-    if hidden_weight > 0 or attention_weight > 0:
-        if teacher is None:
-            raise ValueError("hidden_weight and attention_weight need the teacher's folder")
-        features = feature_loss(
-            model,
-            student,
-            teacher,
-            hidden_weight=hidden_weight,
-            attention_weight=attention_weight,
-            seed=settings.seed,
-        )
-    train_classifier(
-        model,
-        examples,
-        distillation_loss(temperature, alpha),
-        settings,
-        scratch=scratch,
-        stage="distill",
-        progress=progress,
-        features=features,
-        after_step=zeros_of(model),
+    epochs: float = setting(0, ge=0, description="Distillation; 0: none.")
+    hidden_weight: float = setting(0, ge=0, description="Of the loss between hidden states.")
+    attention_weight: float = setting(0, ge=0, description="Of the loss between attentions.")
+    assistant_layers: int | None = setting(
+        None, ge=1, description="A distilled model of so many layers teaches the student; None: no."
     )
-    if features is not None:
-        features.detach()
-    save_model(model, load_tokenizer(student), folder)
 
 
-def distill_stage(walk: Walk, recipe: Recipe, model: Stage, texts: Texts, teacher: Stage) -> Stage:
-    """The student trained on the teacher's logits (`alpha` 0: on the labels alone)."""
+def _idle(recipe: "Recipe") -> set[str]:
+    idle = set()
+    if recipe.layers == 0 or recipe.epochs == 0:
+        idle |= {"hidden_weight", "attention_weight", "assistant_layers"}
+    if recipe.alpha == 0:
+        idle.add("assistant_layers")
+    return idle
+
+
+def _apply(context: Context, recipe: "Recipe", model: Stage, texts: Texts) -> Stage:
+    """Return the student trained on the teacher's logits (`alpha` 0: on the labels alone)."""
+    if recipe.assistant_layers is not None:
+        texts = _taught_by_assistant(context, recipe, texts)
+    return _distill(context, recipe, model, texts)
+
+
+def _distill(context: Context, recipe: "Recipe", model: Stage, texts: Texts) -> Stage:
+    def train(*arguments: Any, **keywords: Any) -> None:
+        from lmopt.compression.distillation import distill
+
+        distill(*arguments, **keywords)
+
+    teacher = context.teacher
     weights = {"hidden_weight": recipe.hidden_weight, "attention_weight": recipe.attention_weight}
     looks = any(weights.values())
-    options: dict[str, Any] = weights | {"teacher": teacher.path} if looks else {}
-    return training_stage(
-        walk,
+    training = Training(
         "distill",
-        distill,
+        train,
         VERSION,
-        recipe,
-        model,
-        texts,
         epochs=recipe.epochs,
-        options=options,
+        options=weights | {"teacher": teacher.path} if looks else {},
         parameters=weights | {"teacher": teacher.key} if looks else {},
     )
+    return training_stage(context.walk, training, recipe, model, texts)
+
+
+def _taught_by_assistant(context: Context, recipe: "Recipe", texts: Texts) -> Texts:
+    """Return the texts with the logits of a distilled student of `assistant_layers` layers.
+
+    Source: Mirzadeh et al. (2020), Improved Knowledge Distillation via Teacher Assistant.
+    """
+    between = recipe.model_copy(update={"layers": recipe.assistant_layers, "hidden_size": None})
+    assistant = student.cut(context, between, context.whole, texts)
+    assistant = _distill(context, between, assistant, texts)
+    extra = texts.extra if recipe.unlabelled_examples > 0 else None
+    taught = context.label(assistant, texts)
+    return taught._replace(extra=context.label(assistant, extra) if extra else None)
+
+
+def _sentences(recipe: "Recipe", names: Names) -> list[Sentence]:
+    if not recipe.epochs:
+        return []
+    text = f"Distilled for {epochs_in_words(recipe.epochs)}{loss_in_words(recipe)}."
+    return [Sentence(text, frozenset({"epochs"}))]
+
+
+def _reference(untouched: dict[str, Any], search: Search) -> dict[str, Any]:
+    """Return the sweep's own distillation of a student of middle size, without other methods."""
+    taught = {"base", "pretrain_epochs", *METHOD.switches}
+    alone = {name: value for name, value in untouched.items() if name not in taught}
+    return alone | {name: search.middle[name] for name in ("layers",) if name in search.middle}
+
+
+METHOD = Method(
+    name="distillation",
+    title="distillation",
+    fields=Fields,
+    switches=("epochs", "hidden_weight", "attention_weight", "assistant_layers"),
+    apply=_apply,
+    phase="train",
+    is_on=lambda recipe: recipe.epochs > 0,
+    idle=_idle,
+    epochs="epochs",
+    leaves_shape=frozenset({"epochs"}),
+    sentences=_sentences,
+    reference_name="distillation",
+    reference=_reference,
+    tags=lambda recipe: ["distillation"] if recipe.epochs > 0 else [],
+)

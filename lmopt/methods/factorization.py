@@ -1,38 +1,55 @@
 """Factorized embeddings: the word table as a product of two thin matrices."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from lmopt.config.recipe import Recipe
-from lmopt.data import tokens as datas
-from lmopt.data.tokens import Tokens
-from lmopt.methods import vocabulary
-from lmopt.models.embeddings import factorize_embeddings, word_table
-from lmopt.models.loading import load_classifier, load_tokenizer, save_model
+from lmopt.config.base import Config
+from lmopt.methods.base import Context, Method, Texts, setting
 from lmopt.stages.cache import Stage
-from lmopt.stages.context import Walk
+
+if TYPE_CHECKING:
+    from lmopt.methods.recipe import Recipe
+
+VERSION = 1
 
 
-def factorize_vocabulary(model_folder: Path, train_tokens: Tokens, rank: int, folder: Path) -> None:
-    """Factorise a saved classifier's word embeddings and save it into `folder`.
+class Fields(Config):
+    """Recipe fields of factorized embeddings."""
 
-    Each token counts as often as the training text, read by the model's own tokenizer, has it.
-    """
-    model = load_classifier(model_folder)
-    rows = word_table(model).num_embeddings
-    factorize_embeddings(model, rank, np.bincount(train_tokens.ids, minlength=rows))
-    save_model(model, load_tokenizer(model_folder), folder)
+    embedding_rank: int | None = setting(
+        None,
+        ge=1,
+        unit="dimensions",
+        header="rank",
+        description="Word embeddings as a product of two thin matrices; None: as one.",
+    )
 
 
-def factorize_stage(walk: Walk, recipe: Recipe, model: Stage, tokens: Stage) -> Stage:
-    """The model with its word embeddings as a product of two thin matrices."""
+def _apply(context: Context, recipe: "Recipe", model: Stage, texts: Texts) -> Stage:
+    """Return the model with its word embeddings as a product of two thin matrices."""
 
     def build(folder: Path, _: Path) -> None:
+        from lmopt.compression.vocabulary import factorize_vocabulary
+        from lmopt.data.tokens import load_tokens
+
         assert recipe.embedding_rank is not None
-        train = datas.load_tokens(tokens.path / "tokens.npz")["train"]
+        train = load_tokens(texts.tokens.path / "tokens.npz")["train"]
         factorize_vocabulary(model.path, train, recipe.embedding_rank, folder)
 
     parameters = {"rank": recipe.embedding_rank}
-    parents = [model.key, tokens.key]
-    return walk.stage("factorize", build, vocabulary.VERSION, parameters, parents)
+    return context.walk.stage(
+        "factorize", build, VERSION, parameters, [model.key, texts.tokens.key]
+    )
+
+
+METHOD = Method(
+    name="factorization",
+    title="factorization",
+    fields=Fields,
+    switches=("embedding_rank",),
+    apply=_apply,
+    phase="shape",
+    idle=lambda recipe: {"embedding_rank"} if recipe.layers == 0 else set(),
+    setting=lambda recipe: "" if recipe.embedding_rank is None else f"rank {recipe.embedding_rank}",
+    tags=lambda recipe: [] if recipe.embedding_rank is None else ["factorization"],
+)

@@ -3,139 +3,66 @@
 Source: Jiao et al. (2020), TinyBERT, section 3.2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-from lmopt.config.recipe import Recipe
-from lmopt.data.batches import Examples, States, join, pad_id, select, subset
-from lmopt.data.tokens import Tokens, pad
-from lmopt.methods.base import Texts, examples_of, training_settings
-from lmopt.models.loading import load_classifier, load_config, load_tokenizer, save_model
-from lmopt.progress import Progress
+from lmopt.config.base import Config
+from lmopt.methods.base import Context, Method, Names, Sentence, Texts, Work, setting
+from lmopt.methods.training import epochs_in_words, examples_of, training_settings
 from lmopt.stages.cache import Stage, run_stage
-from lmopt.stages.context import Walk
-from lmopt.training.device import autocast, pick_device
-from lmopt.training.imitation import answering_layers, feature_loss, token_map
-from lmopt.training.trainer import TrainingSettings, train_classifier
+
+if TYPE_CHECKING:
+    from lmopt.data.batches import States
+    from lmopt.data.tokens import Tokens
+    from lmopt.methods.recipe import Recipe
 
 VERSION = 2
 STATES_VERSION = 1
-MAX_STATES_BYTES = 8_000_000_000  # More of them than this are not kept: the teacher reads along.
 
 
-def pretrain(
-    student: Path,
-    examples: Examples,
-    settings: TrainingSettings,
-    *,
-    teacher: Path,
-    folder: Path,
-    scratch: Path,
-    progress: Progress | None = None,
-) -> None:
-    """Train the saved classifier `student` on the hidden states of `teacher`, save it to `folder`.
+class Fields(Config):
+    """Recipe fields of general distillation."""
 
-    The teacher reads each batch beside it, unless `examples` have its states; the student's head
-    keeps its values. Raises ValueError for a student that reads other tokens than its teacher does,
-    DivergedError if the loss is not finite.
-    """
-    model = load_classifier(student)
-    features = feature_loss(
-        model,
-        student,
-        teacher,
-        hidden_weight=1,
-        attention_weight=0,
-        seed=settings.seed,
-        reads_along=examples.states is None,
+    pretrain_epochs: float = setting(
+        0, ge=0, description="Before distillation: hidden states alone, of unlabelled text too."
     )
-    train_classifier(
-        model,
-        examples,
-        _no_loss,
-        settings,
-        scratch=scratch,
-        stage="pretrain",
-        progress=progress,
-        features=features,
+    pretrain_learning_rate: float = setting(1e-3, gt=0)
+    pretrain_examples: int | None = setting(
+        None, ge=0, description="At most so many extra texts beside the training split; None: all."
     )
-    features.detach()
-    save_model(model, load_tokenizer(student), folder)
 
 
-def _no_loss(logits: torch.Tensor, labels: torch.Tensor, _: torch.Tensor | None) -> torch.Tensor:
-    """Nothing is asked of the logits."""
-    return 0 * logits.sum()
+def _idle(recipe: "Recipe") -> set[str]:
+    if recipe.pretrain_epochs == 0:
+        return {"pretrain_learning_rate", "pretrain_examples"}
+    return {"pretrain_learning_rate"} if recipe.layers == 0 else set()
 
 
-def states_to_learn(student: Path, teacher: Path, tokens: int) -> list[int] | None:
-    """The teacher's layers that a student learns, if the states of so many tokens can be kept."""
-    teacher_config = load_config(teacher)
-    layers = answering_layers(load_config(student), teacher_config)
-    size = 2 * tokens * len(layers) * int(teacher_config.hidden_size)
-    return layers if size <= MAX_STATES_BYTES else None
-
-
-@torch.inference_mode()
-def save_states(
-    student: Path,
-    teacher: Path,
-    tokens: Tokens,
-    layers: Sequence[int],
-    path: Path,
-    *,
-    device: str = "auto",
-    batch_size: int = 64,
-    progress: Progress | None = None,
-) -> None:
-    """Write what the saved `teacher` makes of a student's tokens, for `lmopt.data.batches.States`.
-
-    The file is (tokens of all texts, layers, D): the outputs of these layers as bits of bf16.
-    """
-    target = pick_device(device)
-    ids = token_map(load_tokenizer(student), load_tokenizer(teacher)).to(target)
-    padding = pad_id(load_config(student))  # The map has ids of the student's vocabulary alone.
-    model = load_classifier(teacher).to(target).eval()
-    shape = (int(tokens.offsets[-1]), len(layers), model.config.hidden_size)
-    rows = np.lib.format.open_memmap(path, "w+", np.int16, shape)
-    order = np.argsort(tokens.lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        arrays = pad([tokens[i] for i in chosen], padding)
-        input_ids, mask = (torch.from_numpy(array).to(target) for array in arrays)
-        with autocast(target):
-            outputs = model(ids[input_ids], mask, output_hidden_states=True)
-        states = torch.stack([outputs.hidden_states[layer + 1] for layer in layers], dim=2)
-        bits = states.to(torch.bfloat16).cpu().view(torch.int16).numpy()
-        for text, found in zip(chosen, bits, strict=True):
-            first, last = tokens.offsets[text], tokens.offsets[text + 1]
-            rows[first:last] = found[: last - first]
-        if progress is not None:
-            progress("hidden_states", (start + len(chosen)) / len(order))
-    rows.flush()
-
-
-def pretrain_stage(walk: Walk, recipe: Recipe, model: Stage, texts: Texts, teacher: Stage) -> Stage:
-    """The student that has learned the teacher's hidden states, on extra text too."""
+def _apply(context: Context, recipe: "Recipe", model: Stage, texts: Texts) -> Stage:
+    """Return the student that has learned the teacher's hidden states, on extra text too."""
+    walk, teacher = context.walk, context.teacher
     settings = training_settings(recipe, recipe.pretrain_epochs, walk.device)
     settings = replace(settings, token_dropout=0)
-    if recipe.layers != 0:  # Static embeddings have one rate, a large one, for everything.
+    if recipe.layers != 0:  # Static embeddings have one large rate for all their parameters.
         settings = replace(settings, learning_rate=recipe.pretrain_learning_rate)
     parts = [texts] if texts.extra is None else [texts, texts.extra]
     parents = [model.key, teacher.key, *(part.tokens.key for part in parts)]
 
     def build(folder: Path, scratch: Path) -> None:
+        import numpy as np
+
+        from lmopt.compression.general_distillation import pretrain
+        from lmopt.data.batches import join, select, subset
+
         examples, *more = (examples_of(part, False) for part in parts)
         chosen = subset(len(examples.labels), recipe.train_examples, recipe.seed)
         for extra in more:
             drawn = subset(len(extra.labels), recipe.pretrain_examples, recipe.seed)
             chosen = np.append(chosen, drawn + len(examples.labels))
             examples = join(examples, extra)
-        states = hidden_states(walk, model, teacher, examples.tokens, parents[1:])
+        states = _hidden_states(context, model, examples.tokens, parents[1:])
         pretrain(
             model.path,
             select(examples._replace(states=states), chosen),
@@ -153,13 +80,20 @@ def pretrain_stage(walk: Walk, recipe: Recipe, model: Stage, texts: Texts, teach
     return walk.stage("pretrain", build, VERSION, parameters, parents)
 
 
-def hidden_states(
-    walk: Walk, model: Stage, teacher: Stage, tokens: Tokens, parents: list[str]
-) -> States | None:
-    """What the teacher makes of these tokens, once for all students; None where it is too much.
+def _hidden_states(
+    context: Context, model: Stage, tokens: "Tokens", parents: list[str]
+) -> "States | None":
+    """Return the teacher's hidden states of these tokens, or None where they are too many to keep.
 
-    Part of the stage that asks for it, so that nobody makes it for a student who has learned it.
+    They are made once for all students, inside the stage that asks for them: a student that was
+    loaded from the cache never makes them.
     """
+    import numpy as np
+
+    from lmopt.compression.general_distillation import save_states, states_to_learn
+    from lmopt.data.batches import States
+
+    walk, teacher = context.walk, context.teacher
     layers = states_to_learn(model.path, teacher.path, int(tokens.offsets[-1]))
     if layers is None:
         return None
@@ -184,3 +118,38 @@ def hidden_states(
         parents=parents,
     )
     return States(np.load(stage.path / "states.npy", mmap_mode="r"), tokens.offsets[:-1])
+
+
+def _sentences(recipe: "Recipe", names: Names) -> list[Sentence]:
+    if not recipe.pretrain_epochs:
+        return []
+    most = recipe.pretrain_examples
+    count = "the task's extra" if most is None else f"at most {most:,} extra"
+    extra = f" and of {count} texts" if names.extra_texts and most != 0 else ""
+    time = epochs_in_words(recipe.pretrain_epochs)
+    text = f"Trained for {time} on the teacher's hidden states of training texts{extra}."
+    return [Sentence(text, frozenset({"pretrain_epochs", "pretrain_examples"}))]
+
+
+def _operations(recipe: Mapping[str, Any], work: Work) -> float | None:
+    """Return the operations of one student, with one forward pass of its teacher."""
+    own, teacher, texts, extra, length = work
+    if own is None or teacher is None or texts is None or extra is None:
+        return None
+    return float((6 * own * recipe["pretrain_epochs"] + 2 * teacher) * (texts + extra) * length)
+
+
+METHOD = Method(
+    name="general_distillation",
+    title="distillation",
+    fields=Fields,
+    switches=("pretrain_epochs",),
+    apply=_apply,
+    phase="pretrain",
+    idle=_idle,
+    epochs="pretrain_epochs",
+    leaves_shape=frozenset({"pretrain_epochs"}),
+    sentences=_sentences,
+    operations=_operations,
+    shared=True,
+)

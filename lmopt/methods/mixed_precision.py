@@ -1,100 +1,67 @@
-"""Mixed precision: which matrices lose most by few bits, and are kept at 8.
+"""Mixed precision: the matrices that lose most by few bits are kept at 8.
 
-Source: the idea of HAWQ (Dong et al., 2019), bits where they matter; the measure is direct: the
-divergence of the predictions when one matrix alone is rounded.
+Source: the idea of HAWQ (Dong et al., 2019), bits where they matter.
 """
 
-import json
-from collections.abc import Sequence
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy.typing as npt
-import torch
-from torch.nn.functional import kl_div
-from transformers import PreTrainedModel
-
-from lmopt.config.recipe import Recipe
-from lmopt.models.loading import load_classifier
+from lmopt.config.base import Config
+from lmopt.methods.base import Claim, Context, Method, setting
 from lmopt.stages.cache import Stage
-from lmopt.stages.context import Walk
-from lmopt.training.calibration import calibration_texts
-from lmopt.weights.plan import Plan, matrices, plan_storage
-from lmopt.weights.rounding import Format, fake_quantize
+
+if TYPE_CHECKING:
+    from lmopt.methods.recipe import Recipe
 
 VERSION = 1
-KEPT_BITS = 8
-FILE = "sensitive.json"
-Batch = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 
-@torch.inference_mode()
-def divergences(model: PreTrainedModel, plan: Plan, batches: Sequence[Batch]) -> dict[str, float]:
-    """For each matrix below 8 bits: mean KL in nats of all logits when it alone is rounded."""
-    model.eval()
-    inputs = [(torch.from_numpy(ids), torch.from_numpy(mask)) for ids, mask in batches]
+class Fields(Config):
+    """Recipe fields of mixed precision."""
 
-    def predictions() -> torch.Tensor:
-        return torch.cat([model(*pair).logits for pair in inputs]).log_softmax(-1)
-
-    exact = predictions()
-    found = {}
-    for name, module in matrices(model).items():
-        stored = plan[name]
-        if isinstance(stored, Format) and stored.bits < KEPT_BITS:
-            weight = module.weight.detach().clone()
-            module.weight.copy_(fake_quantize(weight, stored))
-            rounded = predictions()
-            module.weight.copy_(weight)
-            found[name] = float(kl_div(rounded, exact, reduction="batchmean", log_target=True))
-    return found
+    mixed_share: float = setting(
+        0,
+        ge=0,
+        lt=1,
+        unit="share",
+        description="Share of the weights, in the most sensitive matrices, kept at 8 bits.",
+    )
 
 
-def most_sensitive(divergence: dict[str, float], sizes: dict[str, int], share: float) -> list[str]:
-    """Names of the matrices to keep at 8 bits: the most divergence for each weight comes first.
-
-    Together they hold at most `share` of all the weights that `divergence` names.
-    """
-    left = share * sum(sizes[name] for name in divergence)
-    kept = []
-    for name in sorted(divergence, key=lambda name: divergence[name] / sizes[name], reverse=True):
-        if sizes[name] <= left:
-            left -= sizes[name]
-            kept.append(name)
-    return sorted(kept)
+def _idle(recipe: "Recipe") -> set[str]:
+    narrowest = min(recipe.bits, recipe.embedding_bits or recipe.bits)
+    off = recipe.clusters is not None or recipe.bits >= 16 or narrowest >= 8
+    return {"mixed_share"} if off else set()
 
 
-def find_sensitive(
-    model_folder: Path,
-    storage: dict[str, Any],
-    share: float,
-    batches: Sequence[Batch],
-    folder: Path,
-) -> None:
-    """Write the names of a saved classifier's most sensitive matrices into `folder`."""
-    model = load_classifier(model_folder)
-    sizes = {name: module.weight.numel() for name, module in matrices(model).items()}
-    divergence = divergences(model, plan_storage(model, **storage), batches)
-    kept = most_sensitive(divergence, sizes, share)
-    (folder / FILE).write_text(json.dumps({"kept": kept, "divergence_nats": divergence}, indent=1))
-
-
-def read_sensitive(folder: Path) -> tuple[str, ...]:
-    """The names that `find_sensitive` wrote."""
-    return tuple(json.loads((folder / FILE).read_text())["kept"])
-
-
-def storage_of(walk: Walk, recipe: Recipe, model: Stage, tokens: Stage) -> dict[str, Any]:
-    """What `plan_storage` takes: the recipe's storage, and the matrices that need more bits."""
-    storage = recipe.storage()
+def storage_of(context: Context, recipe: "Recipe", model: Stage, tokens: Stage) -> dict[str, Any]:
+    """Return the recipe's storage with the names of the matrices that are kept at 8 bits."""
+    storage = dict(context.storage)
     if recipe.mixed_share == 0:
         return storage
 
+    from lmopt.compression.mixed_precision import find_sensitive, read_sensitive
+
     def build(folder: Path, _: Path) -> None:
+        from lmopt.training.calibration import calibration_texts
+
         batches = calibration_texts(tokens, model.path)
         find_sensitive(model.path, storage, recipe.mixed_share, batches, folder)
 
     parameters = {"storage": storage, "share": recipe.mixed_share}
     parents = [model.key, tokens.key]
-    stage = walk.stage("sensitivity", build, VERSION, parameters, parents)
+    stage = context.walk.stage("sensitivity", build, VERSION, parameters, parents)
     return storage | {"sensitive": read_sensitive(stage.path)}
+
+
+METHOD = Method(
+    name="mixed_precision",
+    title="quantization",
+    fields=Fields,
+    switches=("mixed_share",),
+    phase="store",
+    idle=_idle,
+    setting=lambda recipe: f"mixed {recipe.mixed_share:g}" if recipe.mixed_share else "",
+    claim=lambda recipe, zeros: Claim(math.nan, math.nan) if recipe.mixed_share else Claim(),
+)

@@ -1,127 +1,164 @@
-"""Training with the artifact's weights: quantization-aware distillation and trained codebooks."""
+"""Quantization: weights and activations in few bits, and training with the weights as stored."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import nn
-from torch.nn.utils import parametrize
-
-from lmopt.config.recipe import Recipe
-from lmopt.data.batches import Examples
-from lmopt.methods.base import Texts, training_stage
-from lmopt.methods.clustering import clustered
-from lmopt.models.loading import load_classifier, load_tokenizer, save_model
-from lmopt.models.zeros import zeros_of
-from lmopt.progress import Progress
+from lmopt.config.base import Config
+from lmopt.config.runtime import Bits
+from lmopt.methods.base import Claim, Context, Method, Names, Search, Sentence, Texts, setting
+from lmopt.methods.training import Training, epochs_in_words, training_stage
 from lmopt.stages.cache import Stage
-from lmopt.stages.context import Walk
-from lmopt.training.losses import distillation_loss
-from lmopt.training.trainer import TrainingSettings, train_classifier
-from lmopt.weights.plan import Plan, matrices, plan_storage
-from lmopt.weights.rounding import Format, straight_through
+
+if TYPE_CHECKING:
+    from lmopt.methods.recipe import Recipe
 
 VERSION = 2
 
 
-class _Stored(nn.Module):
-    """As a parametrization: the weight as the artifact stores it."""
+class Fields(Config):
+    """Recipe fields of quantization."""
 
-    def __init__(self, stored: Format) -> None:
-        super().__init__()
-        self.stored = stored
-
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        return straight_through(weight, self.stored)
-
-
-@contextmanager
-def quantized(model: nn.Module, plan: Plan) -> Iterator[None]:
-    """Within: forward passes see the planned matrices as the artifact stores them.
-
-    The weights underneath train on, and are what is left afterwards. Of an embedding only the rows
-    of the batch are rounded, which is the same: no group reaches over a row.
-    """
-    chosen = [
-        (module, stored)
-        for name, module in matrices(model).items()
-        if isinstance(stored := plan.get(name), Format) and stored.bits < 32
-    ]
-    hooks = []
-    for module, stored in chosen:
-        if isinstance(module, nn.Embedding):
-            hooks.append(module.register_forward_hook(_round_output(stored)))
-        else:
-            parametrize.register_parametrization(module, "weight", _Stored(stored))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, _ in chosen:
-            if parametrize.is_parametrized(module):
-                inside: Any = module.parametrizations
-                original = inside.weight.original.detach()
-                parametrize.remove_parametrizations(module, "weight")
-                with torch.no_grad():
-                    module.weight.copy_(original)
+    bits: Bits = setting(32, header="bits", description="Bits of a stored weight.")
+    embedding_bits: Literal[8, 4, 3, 2] | None = setting(
+        None, header="emb", description="None: as bits."
+    )
+    number_format: Literal["int", "nf4"] = setting(
+        "int", header="format", description="Of 4-bit weights."
+    )
+    activation_bits: Literal[8] | None = setting(
+        None,
+        header="act",
+        description="Matrix products in 8-bit integers (bits 8); None: floating point.",
+    )
+    rounding: Literal["nearest", "scale_estimation", "awq", "gptq"] = setting(
+        "nearest", description="Others look at training texts; linear layers below 8 bits."
+    )
+    finetune_epochs: float = setting(
+        0, ge=0, description="Distillation with the weights as stored: bits < 16, or clusters."
+    )
+    finetune_learning_rate: float | None = setting(None, gt=0, description="None: as before.")
 
 
-def _round_output(stored: Format) -> Any:
-    return lambda module, inputs, output: straight_through(output, stored)
+def _trains(recipe: "Recipe") -> bool:
+    return recipe.bits < 16 or recipe.clusters is not None
 
 
-def finetune_stored(
-    model_folder: Path,
-    examples: Examples,
-    settings: TrainingSettings,
-    *,
-    storage: dict[str, Any],
-    temperature: float,
-    alpha: float,
-    folder: Path,
-    scratch: Path,
-    progress: Progress | None = None,
-) -> None:
-    """Train a saved classifier with its weights as stored by `plan_storage(model, **storage)`.
-
-    Clustered matrices are saved with their codebooks' values; quantized ones as they are
-    underneath, and the artifact rounds them to what the training saw.
-    """
-    model = load_classifier(model_folder)
-    plan = plan_storage(model, **storage)
-    hold_zeros = zeros_of(model)
-    with clustered(model, plan), quantized(model, plan):
-        if settings.epochs > 0:
-            train_classifier(
-                model,
-                examples,
-                distillation_loss(temperature, alpha),
-                settings,
-                scratch=scratch,
-                stage="finetune",
-                progress=progress,
-                after_step=hold_zeros,
-            )
-    save_model(model, load_tokenizer(model_folder), folder)
+def _idle(recipe: "Recipe") -> set[str]:
+    idle = set()
+    formats = {"embedding_bits", "number_format", "activation_bits", "rounding"}
+    if recipe.clusters is not None:
+        idle |= {"bits", *formats}
+    if recipe.bits >= 16:
+        idle |= formats
+    if recipe.bits != 8:
+        idle.add("activation_bits")
+    if recipe.bits != 4 and recipe.embedding_bits != 4:
+        idle.add("number_format")
+    if recipe.embedding_bits == recipe.bits:
+        idle.add("embedding_bits")
+    if recipe.bits >= 8:
+        idle.add("rounding")
+    if not _trains(recipe):
+        idle.add("finetune_epochs")
+    if recipe.finetune_epochs == 0 or not _trains(recipe):
+        idle.add("finetune_learning_rate")
+    return idle
 
 
-def finetune_stage(
-    walk: Walk, recipe: Recipe, storage: dict[str, Any], model: Stage, texts: Texts
-) -> Stage:
-    """The model trained with its weights as they will be stored; clustered, if they are shared."""
-    return training_stage(
-        walk,
+def _is_on(recipe: "Recipe") -> bool:
+    stored = ("bits", "number_format", "embedding_bits", "activation_bits")
+    return any(getattr(recipe, name) != METHOD.off(name) for name in stored)
+
+
+def _apply(context: Context, recipe: "Recipe", model: Stage, texts: Texts) -> Stage:
+    return train_stored(context, recipe, model, texts)
+
+
+def train_stored(context: Context, recipe: "Recipe", model: Stage, texts: Texts) -> Stage:
+    """Return the model trained with its weights as stored, and clustered if they share values."""
+
+    def train(*arguments: Any, **keywords: Any) -> None:
+        from lmopt.compression.stored_training import finetune_stored
+
+        finetune_stored(*arguments, **keywords)
+
+    storage = {"storage": dict(context.storage)}
+    training = Training(
         "finetune",
-        finetune_stored,
+        train,
         VERSION,
-        recipe,
-        model,
-        texts,
         epochs=recipe.finetune_epochs,
-        options={"storage": storage},
-        parameters={"storage": storage},
+        options=storage,
+        parameters=storage,
         learning_rate=recipe.finetune_learning_rate,
     )
+    return training_stage(context.walk, training, recipe, model, texts)
+
+
+def _setting(recipe: "Recipe") -> str:
+    parts = [] if recipe.bits == 32 else [f"{recipe.bits} bits"]
+    parts += [] if recipe.number_format == "int" else [recipe.number_format]
+    parts += [] if recipe.embedding_bits is None else [f"embedding bits {recipe.embedding_bits}"]
+    parts += [] if recipe.activation_bits is None else [f"activation bits {recipe.activation_bits}"]
+    return ", ".join(parts)
+
+
+def _sentences(recipe: "Recipe", names: Names) -> list[Sentence]:
+    said = []
+    if recipe.finetune_epochs:
+        time = epochs_in_words(recipe.finetune_epochs)
+        text = f"Trained for {time} with the weights as they are stored."
+        said.append(Sentence(text, frozenset({"finetune_epochs"})))
+    if recipe.clusters is not None:
+        return said
+    if recipe.bits == 32:
+        return [*said, Sentence("Weights stored in 32 bits, not quantized.", frozenset())]
+    own = recipe.embedding_bits
+    text = f"Weights stored in {recipe.bits} bits, embeddings {f'in {own}' if own else 'included'}"
+    if recipe.activation_bits is not None:
+        width = recipe.activation_bits
+        text += f"; matrix products in {width}-bit integers, calibrated on training text"
+    fields = frozenset({"bits", "embedding_bits", "activation_bits"})
+    return [*said, Sentence(f"{text}.", fields)]
+
+
+def _claim(recipe: "Recipe", zeros: float) -> Claim:
+    if recipe.clusters is not None:
+        return Claim()
+    if recipe.embedding_bits is not None:  # No row says how many weights have which width.
+        return Claim(math.nan, math.nan)
+    return Claim(recipe.bits / 32, recipe.bits / 32)
+
+
+def _reference(untouched: dict[str, Any], search: Search) -> dict[str, Any]:
+    return {**untouched, "bits": 8 if 8 in search.bits else 16}
+
+
+METHOD = Method(
+    name="quantization",
+    title="quantization",
+    fields=Fields,
+    switches=(
+        "bits",
+        "embedding_bits",
+        "number_format",
+        "activation_bits",
+        "rounding",
+        "finetune_epochs",
+    ),
+    apply=_apply,
+    phase="store",
+    is_on=_is_on,
+    runs=lambda recipe: recipe.finetune_epochs > 0 and recipe.clusters is None,
+    idle=_idle,
+    epochs="finetune_epochs",
+    trains=_trains,
+    leaves_shape=frozenset({"finetune_epochs"}),
+    storage=lambda recipe: recipe.model_dump(include={"bits", "number_format", "embedding_bits"}),
+    setting=_setting,
+    sentences=_sentences,
+    tags=lambda recipe: ["quantization"] if recipe.bits != 32 else [],
+    claim=_claim,
+    reference_name="quantization",
+    reference=_reference,
+)

@@ -1,102 +1,92 @@
-"""Make a student: fewer layers of a fine-tuned model, or a checkpoint with a new head."""
+"""Student: fewer layers, narrower hidden states, static embeddings, or a checkpoint of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from transformers import PreTrainedModel
-
-from lmopt.config.recipe import Recipe
-from lmopt.data import tokens as datas
-from lmopt.data.dataset import Data
-from lmopt.data.tokens import Tokens
+from lmopt.config.base import Config
+from lmopt.config.shape import layers_refusal, shape_of, width_refusal
 from lmopt.locations import fingerprint, resolve
-from lmopt.methods.layers import LayerChoice, choose_layers, layer_importance
-from lmopt.methods.width import narrow_width
-from lmopt.models.loading import encoder_layers, load_classifier, load_tokenizer, save_model
-from lmopt.models.shape import select_layers
-from lmopt.models.static import make_static
+from lmopt.methods.base import Context, Method, Names, Sentence, Texts, setting
 from lmopt.stages.cache import Stage
-from lmopt.stages.context import Walk
+
+if TYPE_CHECKING:
+    from lmopt.methods.recipe import Recipe
 
 VERSION = 2
+_CHOICES = {
+    "even": "evenly spaced, the last included",
+    "first": "the first ones",
+    "last": "the last ones",
+    "importance": "those that change their input most",
+}
 
 
-def drop_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
-    """Keep the encoder layers `indices`, in place; the configuration follows: the model reloads.
+class Fields(Config):
+    """Recipe fields of the student."""
 
-    The configuration also remembers where the layers came from: `kept_layers` of `kept_of`.
-
-    Source: Sanh et al. (2019), DistilBERT, section 3 (every other layer).
-    """
-    layers, config = encoder_layers(model), model.config
-    count = config.num_hidden_layers
-    origin = getattr(config, "kept_layers", range(count))
-    groups = getattr(config, "num_hidden_groups", None)
-    if groups is None:
-        kept = [layers[i] for i in indices]
-        for name, value in config.to_dict().items():  # As `layer_types`: one entry a layer.
-            if isinstance(value, list) and len(value) == count:
-                setattr(config, name, [value[i] for i in indices])
-        select_layers(config, count, indices)
-        del layers[len(indices) :]
-        for i, layer in enumerate(kept):
-            layers[i] = layer
-    elif groups > 1:  # Of ALBERT with one group, one layer is run so many times.
-        raise ValueError(
-            f"layers that share {groups} groups of weights cannot be dropped from this "
-            f"{config.model_type} model: leave layers out"
-        )
-    config.num_hidden_layers = len(indices)
-    config.kept_layers = [origin[i] for i in indices]
-    config.kept_of = getattr(config, "kept_of", count)
-
-
-def build_student(
-    base: str | Path,
-    label_names: list[str] | None,
-    layers: int | None,
-    seed: int,
-    folder: Path,
-    *,
-    choice: LayerChoice = "even",
-    hidden_size: int | None = None,
-    static_width: int = 256,
-    static_hidden: int = 256,
-    tokens: Tokens | None = None,
-) -> None:
-    """Save the untrained student: `base` with `layers` encoder layers (None: all, 0: static).
-
-    `label_names` for a checkpoint that needs a new head, drawn by `seed`; None for a fine-tuned
-    model, whose head is kept. The choice "importance" and `hidden_size` read `tokens` of training
-    texts.
-    """
-    torch.manual_seed(seed)
-    model = load_classifier(base, label_names)
-    tokenizer = load_tokenizer(base)
-    if layers == 0:
-        model = make_static(model, tokenizer, width=static_width, hidden=static_hidden, seed=seed)
-    elif layers is not None:
-        importance = None
-        if choice == "importance" and tokens is not None:
-            importance = layer_importance(model, tokens)
-        count = model.config.num_hidden_layers
-        drop_layers(model, choose_layers(count, layers, choice, importance))
-    if hidden_size is not None:
-        if tokens is None:
-            raise ValueError("hidden_size needs tokens of training texts")
-        model = narrow_width(model, tokens, hidden_size)
-    save_model(model, tokenizer, folder)
+    base: Literal["teacher", "student"] = setting(
+        "teacher", description="The student starts from the teacher or from student.model."
+    )
+    layers: int | None = setting(
+        None,
+        ge=0,
+        header="lay",
+        description="Encoder layers kept; 0: static embeddings. None: all.",
+    )
+    layer_choice: Literal["even", "first", "last", "importance"] = setting(
+        "even", description="Which layers: importance keeps those that change their input most."
+    )
+    hidden_size: int | None = setting(
+        None,
+        ge=1,
+        unit="units",
+        header="width",
+        description="Narrower hidden states, by principal components; None: as they are.",
+    )
+    static_width: int = setting(
+        256,
+        ge=1,
+        unit="units",
+        header="width",
+        description="Length of a static embedding (layers 0).",
+    )
+    static_hidden: int = setting(
+        256, ge=1, unit="units", description="Units in a static student's head."
+    )
 
 
-def student_stage(
-    walk: Walk, data: Data, recipe: Recipe, base: Stage | str, tokens: Stage
+def _idle(recipe: "Recipe") -> set[str]:
+    if recipe.layers == 0:
+        return {"layer_choice", "hidden_size"}
+    return {"static_width", "static_hidden"} | (
+        {"layer_choice"} if recipe.layers is None else set()
+    )
+
+
+def _runs(recipe: "Recipe") -> bool:
+    return recipe.layers is not None or recipe.hidden_size is not None
+
+
+def _refusal(recipe: "Recipe", model: Mapping[str, Any]) -> str | None:
+    known = shape_of(model)
+    if known.layers and recipe.layers and (reason := layers_refusal(recipe.layers, known.layers)):
+        return reason
+    if recipe.hidden_size is None or not (known.hidden_size and known.heads):
+        return None
+    return width_refusal(recipe.hidden_size, known.hidden_size, known.heads)
+
+
+def _apply(context: Context, recipe: "Recipe", model: Stage, texts: Texts) -> Stage:
+    return cut(context, recipe, model, texts, context.checkpoint)
+
+
+def cut(
+    context: Context, recipe: "Recipe", model: Stage, texts: Texts, checkpoint: str | None = None
 ) -> Stage:
-    """The untrained student: a saved classifier, or a checkpoint that gets a new head."""
-    checkpoint = isinstance(base, str)
-    names = data.label_names if checkpoint else None
-    path = resolve(base) if isinstance(base, str) else str(base.path)
+    """Return the untrained student: layers of `model`, or a checkpoint that gets a new head."""
+    names = None if checkpoint is None else texts.data.label_names
+    path = str(model.path) if checkpoint is None else resolve(checkpoint)
     shape: dict[str, Any] = {"layers": recipe.layers}
     if recipe.layers == 0:
         shape |= recipe.model_dump(include={"static_width", "static_hidden"})
@@ -107,16 +97,79 @@ def student_stage(
     reads = recipe.hidden_size is not None or shape.get("choice") == "importance"
 
     def build(folder: Path, _: Path) -> None:
+        from lmopt.compression.student import build_student
+        from lmopt.data.tokens import load_tokens
+
         options: dict[str, Any] = dict(shape)
         if reads:
-            options["tokens"] = datas.load_tokens(tokens.path / "tokens.npz")["train"]
+            options["tokens"] = load_tokens(texts.tokens.path / "tokens.npz")["train"]
         build_student(path, names, seed=recipe.seed, folder=folder, **options)
 
     parameters = dict(shape)
-    if checkpoint:
+    if checkpoint is not None:
         parameters |= {"content": fingerprint(path), "labels": names}
-    if checkpoint or recipe.layers == 0:  # Something is drawn at random.
+    if checkpoint is not None or recipe.layers == 0:  # A head is drawn at random.
         parameters["seed"] = recipe.seed
-    parents = [] if isinstance(base, str) else [base.key]
-    parents += [tokens.key] if reads else []
-    return walk.stage("student", build, VERSION, parameters, parents)
+    parents = [model.key] if checkpoint is None else []
+    parents += [texts.tokens.key] if reads else []
+    return context.walk.stage("student", build, VERSION, parameters, parents)
+
+
+def _setting(recipe: "Recipe") -> str:
+    parts = [] if recipe.base == "teacher" else [f"from a {recipe.base}"]
+    if recipe.layers is not None:
+        parts.append({0: "static", 1: "1 layer"}.get(recipe.layers, f"{recipe.layers} layers"))
+    if recipe.hidden_size is not None:
+        parts.append(f"hidden {recipe.hidden_size}")
+    return ", ".join(parts)
+
+
+def _sentences(recipe: "Recipe", names: Names) -> list[Sentence]:
+    fields = {"base", "layers", "layer_choice"}
+    from_student = recipe.base == "student" and names.student is not None
+    origin = (
+        f"the checkpoint {names.student}"
+        if from_student
+        else f"the fine-tuned teacher {names.teacher}"
+    )
+    head = ", with a new head" if from_student else ""
+    if recipe.layers == 0:
+        fields |= {"static_width", "static_hidden"}
+        start = (
+            f"Started from static embeddings without encoder layers: one vector of "
+            f"{recipe.static_width} numbers a token, made from {origin}, and a new head of "
+            f"{recipe.static_hidden} units."
+        )
+    elif recipe.layers:
+        choice = _CHOICES[recipe.layer_choice]
+        start = (
+            f"Started from {origin} with {recipe.layers} of its encoder layers ({choice}){head}."
+        )
+    else:
+        start = f"Started from {origin}{head or ', all layers'}."
+    said = [Sentence(start, frozenset(fields))]
+    if recipe.hidden_size is not None:
+        text = f"Hidden states narrowed to {recipe.hidden_size} by principal components."
+        said.append(Sentence(text, frozenset({"hidden_size"})))
+    return said
+
+
+def _tags(recipe: "Recipe") -> list[str]:
+    tags = [] if recipe.hidden_size is None else ["distillation"]
+    return [*tags, "static-embeddings"] if recipe.layers == 0 else tags
+
+
+METHOD = Method(
+    name="student",
+    title="distillation",
+    fields=Fields,
+    switches=("base", "layers", "hidden_size"),
+    apply=_apply,
+    phase="shape",
+    runs=_runs,
+    idle=_idle,
+    refusal=_refusal,
+    setting=_setting,
+    sentences=_sentences,
+    tags=_tags,
+)

@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt.config.models import StudentConfig, TeacherConfig
-from lmopt.config.recipe import Recipe
 from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
 from lmopt.data.dataset import Data
 from lmopt.environment import configure_libraries
 from lmopt.methods.base import Texts
+from lmopt.methods.recipe import Recipe
 from lmopt.pipeline.shared_stages import (
     artifact_stage,
     data_stage,

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt.config.models import TeacherConfig
-from lmopt.config.recipe import Recipe
 from lmopt.config.task import EXTRA_TEXT, TaskConfig
 from lmopt.data import dataset as datas
 from lmopt.data import extra_texts as unlabelled
@@ -21,6 +20,7 @@ from lmopt.data.tokens import TOKENS_VERSION, load_tokens, save_tokens, tokenize
 from lmopt.hashing import content_hash
 from lmopt.locations import fingerprint, resolve
 from lmopt.measurement import measure
+from lmopt.methods.recipe import Recipe
 from lmopt.models import loading as models
 from lmopt.pipeline import teacher
 from lmopt.runtimes.base import processor_of, runtime_versions

@@ -5,32 +5,24 @@ need a shape and bits only: `run_recipe(prepared, recipe.untrained(), ...)` has 
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lmopt.config.capability import refusal
-from lmopt.config.recipe import Recipe
 from lmopt.environment import configure_libraries, library_versions
 from lmopt.measurement.measure import Latency
-from lmopt.methods.base import Texts
-from lmopt.methods.distillation import distill_stage
-from lmopt.methods.factorization import factorize_stage
-from lmopt.methods.general_distillation import pretrain_stage
+from lmopt.methods.base import Context, Texts
 from lmopt.methods.mixed_precision import storage_of
-from lmopt.methods.quantization import finetune_stage
-from lmopt.methods.sparsity import prune_stage
-from lmopt.methods.structured_pruning import structure_stage
-from lmopt.methods.student import student_stage
-from lmopt.methods.vocabulary import vocabulary_stage
+from lmopt.methods.recipe import Recipe
 from lmopt.pipeline.prepare import Prepared, extra_texts
 from lmopt.pipeline.shared_stages import artifact_stage, evaluate_stage, logits_stage, tokens_stage
 from lmopt.pipeline.timing import time_artifact
 from lmopt.progress import Progress
 from lmopt.runtimes.base import processor_of
+from lmopt.runtimes.limits import refusal
 from lmopt.runtimes.manifest import folder_bytes, read_manifest
 from lmopt.stages.cache import Stage
 from lmopt.stages.context import StageTime, Walk
@@ -115,68 +107,54 @@ def run_recipe(
 def make_model(
     walk: Walk, prepared: Prepared, recipe: Recipe
 ) -> tuple[Stage, Stage, dict[str, Any]]:
-    """The compressed model before its weights are stored, its tokens, and how they are stored."""
-    data, limit = prepared.data, prepared.task.max_length
-    model = prepared.teacher_stage
-    texts = Texts(data, prepared.tokens, prepared.teacher_logits)
+    """Run the methods of a canonical recipe in their order.
+
+    Returns:
+        The compressed model before its weights are stored, its tokens, and how they are stored.
+    """
+    limit, model = prepared.task.max_length, prepared.teacher_stage
+    texts = Texts(prepared.data, prepared.tokens, prepared.teacher_logits)
     if recipe.pretrain_epochs > 0 or recipe.unlabelled_examples > 0:
         labelled = recipe.unlabelled_examples > 0
         texts = texts._replace(extra=extra_texts(walk, prepared, labelled=labelled))
     checkpoint = prepared.student.model if recipe.base == "student" else None
     if checkpoint is not None:
         texts = read_by(walk, texts, checkpoint, limit)
-        model = student_stage(walk, data, recipe, checkpoint, texts.tokens)
-    if recipe.vocabulary_min_count is not None:
-        model = vocabulary_stage(walk, recipe, model, texts.tokens, limit)
-        texts = read_by(walk, texts, model.path, limit)
-    whole = model
-    if checkpoint is None and (recipe.layers is not None or recipe.hidden_size is not None):
-        model = student_stage(walk, data, recipe, model, texts.tokens)
-    if recipe.embedding_rank is not None:
-        model = factorize_stage(walk, recipe, model, texts.tokens)
-    if recipe.pretrain_epochs > 0:
-        model = pretrain_stage(walk, recipe, model, texts, prepared.teacher_stage)
-    wanted = {
-        "distill": recipe.epochs > 0,
-        "structure": recipe.ffn_keep < 1 or recipe.heads_keep < 1,
-        "sparsify": recipe.sparsity > 0,
-    }
-    passes = {"distill": distill_stage, "structure": structure_stage, "sparsify": prune_stage}
-    for name in recipe.order.split(","):
-        if wanted[name]:
-            lesson = texts
-            if name == "distill" and recipe.assistant_layers is not None:
-                lesson = taught_by_assistant(walk, prepared, recipe, whole, texts)
-            model = passes[name](walk, recipe, model, lesson, prepared.teacher_stage)
-    storage = storage_of(walk, recipe, model, texts.tokens)
-    if recipe.finetune_epochs > 0 or recipe.clusters is not None:
-        model = finetune_stage(walk, recipe, storage, model, texts)
-    return model, texts.tokens, storage
+    context = Context(
+        walk=walk,
+        teacher=prepared.teacher_stage,
+        checkpoint=checkpoint,
+        max_length=limit,
+        whole=model,
+        label=lambda other, part: labelled_by(walk, prepared, other, part),
+        storage=recipe.storage(),
+    )
+    stored = False
+    for method in recipe.walk(checkpoint is not None):
+        if method.phase == "store" and not stored:
+            context = replace(context, storage=storage_of(context, recipe, model, texts.tokens))
+            stored = True
+        assert method.apply is not None
+        own = context if method.code is None else context.salted(method.code)
+        model = method.apply(own, recipe, model, texts)
+        if method.phase == "vocabulary":
+            texts = read_by(walk, texts, model.path, limit)
+        if method.phase == "vocabulary" or (checkpoint is not None and method.name == "student"):
+            context = replace(context, whole=model)
+    if not stored:
+        context = replace(context, storage=storage_of(context, recipe, model, texts.tokens))
+    return model, texts.tokens, dict(context.storage)
 
 
 def read_by(walk: Walk, texts: Texts, model: str | Path, limit: int) -> Texts:
-    """The same texts as another model's tokenizer sees them."""
+    """Return the same texts as another model's tokenizer reads them."""
     extra = None if texts.extra is None else read_by(walk, texts.extra, model, limit)
     return texts._replace(tokens=tokens_stage(walk, texts.data, model, limit), extra=extra)
 
 
-def taught_by_assistant(
-    walk: Walk, prepared: Prepared, recipe: Recipe, base: Stage, texts: Texts
-) -> Texts:
-    """The texts with the logits of a student of `assistant_layers` layers, distilled likewise.
-
-    Source: Mirzadeh et al. (2020), Improved Knowledge Distillation via Teacher Assistant.
-    """
-    changes = {"layers": recipe.assistant_layers, "hidden_size": None}
-    between = recipe.model_copy(update=changes)
-    assistant = student_stage(walk, texts.data, between, base, texts.tokens)
-    assistant = distill_stage(walk, between, assistant, texts, prepared.teacher_stage)
+def labelled_by(walk: Walk, prepared: Prepared, model: Stage, texts: Texts) -> Texts:
+    """Return the texts with the logits of another saved model, from its 16-bit artifact."""
     plain, limit = Recipe(bits=16), prepared.task.max_length
-    artifact = artifact_stage(walk, assistant, plain, plain.storage(), texts.tokens, limit).path
-
-    def taught(part: Texts) -> Texts:
-        logits = logits_stage(walk, assistant, artifact, part.tokens, part.split)
-        return part._replace(logits=logits)
-
-    extra = texts.extra if recipe.unlabelled_examples > 0 else None
-    return taught(texts)._replace(extra=taught(extra) if extra else None)
+    artifact = artifact_stage(walk, model, plain, plain.storage(), texts.tokens, limit).path
+    logits = logits_stage(walk, model, artifact, texts.tokens, texts.split)
+    return texts._replace(logits=logits)

@@ -8,8 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lmopt.config.recipe import Bits
-from lmopt.config.runtime import RuntimeName
+from lmopt.config.runtime import Bits, RuntimeName
 from lmopt.environment import processor_name
 
 Ints = npt.NDArray[np.int64]

@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from lmopt.config.recipe import Bits
+from lmopt.config.runtime import Bits
 from lmopt.data.batches import pad_id
 from lmopt.models.loading import load_tokenizer
 from lmopt.models.zeros import measured_sparsity

@@ -21,7 +21,8 @@ class StageTime(NamedTuple):
 class Walk:
     """Where stages are kept and how they are run; `times` collects what each one cost.
 
-    `device` is where models are trained, `runtime` makes and runs the artifacts.
+    `device` is where models are trained, `runtime` makes and runs the artifacts. `salt` becomes a
+    part of every stage's key; None changes no key.
     """
 
     cache: Path
@@ -30,6 +31,7 @@ class Walk:
     device: str = "auto"
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     times: list[StageTime] = field(default_factory=list)
+    salt: str | None = None
 
     def stage(
         self,
@@ -42,6 +44,8 @@ class Walk:
         """Load or build a stage and remember its time."""
         if self.progress is not None:
             self.progress(name, None)
+        if self.salt is not None:
+            parameters = parameters | {"code": self.salt}
         stage = run_stage(
             self.cache, name, build, version=stage_version, parameters=parameters, parents=parents
         )

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from lmopt.data import tokens as datas
-from lmopt.data import tokens as quantize
 from lmopt.data.batches import Collator, ExampleDataset, Examples, pad_id, subset
-from lmopt.models import loading as models
+from lmopt.data.tokens import Batch, load_tokens, pad
+from lmopt.models.loading import load_config
 from lmopt.stages.cache import Stage
 from lmopt.training.trainer import TrainingSettings
 
 CALIBRATION_EXAMPLES = 1024
+CALIBRATION_TEXTS = 128
 
 
 def calibration_batches(
@@ -35,12 +35,9 @@ def calibration_batches(
         yield {name: tensor.to(model.device) for name, tensor in batch.items()}
 
 
-CALIBRATION_TEXTS = 128
-
-
-def calibration_texts(tokens: Stage, model: Path) -> list[quantize.Batch]:
+def calibration_texts(tokens: Stage, model: Path) -> list[Batch]:
     """Training texts, one a batch, that show the ranges of a model's activations."""
-    texts = datas.load_tokens(tokens.path / "tokens.npz")["train"]
+    texts = load_tokens(tokens.path / "tokens.npz")["train"]
     chosen = np.random.default_rng(0).choice(len(texts), min(CALIBRATION_TEXTS, len(texts)), False)
-    pad_id = models.load_config(model).pad_token_id or 0
-    return [datas.pad([texts[i]], pad_id) for i in chosen]
+    pad_id = load_config(model).pad_token_id or 0
+    return [pad([texts[i]], pad_id) for i in chosen]

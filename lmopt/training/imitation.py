@@ -1,7 +1,7 @@
 """Losses between a student's and its teacher's hidden states and attention.
 
 The frozen teacher reads each batch beside the student, or has read all texts before
-(`lmopt.methods.general_distillation.save_states`).
+(`lmopt.compression.general_distillation.save_states`).
 """
 
 from collections.abc import Sequence

@@ -16,11 +16,12 @@ from pydantic import (
     model_validator,
 )
 
-from lmopt.config.capability import RUNTIME_BITS, refusal
 from lmopt.config.models import StudentConfig, TeacherConfig
-from lmopt.config.recipe import COMPRESSION_FIELDS, DISTILL_FIELDS, EPOCHS, Recipe
 from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
+from lmopt.methods.base import Search
+from lmopt.methods.recipe import Recipe
+from lmopt.runtimes.limits import RUNTIME_BITS, refusal
 from sweeps.definition.errors import ConfigError, explain, suggest
 from sweeps.definition.space import Categorical, Distribution, Float, Int, probes
 
@@ -159,12 +160,17 @@ class SweepConfig(_Strict):
             raise ValueError(f"must be letters, digits, dots, dashes or underscores, got {value!r}")
         return value
 
+    @property
+    def recipe_type(self) -> type[Recipe]:
+        """The recipe with lmopt's methods and those of the definition's own files."""
+        return Recipe
+
     @model_validator(mode="after")
     def _check(self) -> "SweepConfig":
         _known("objectives", self.objectives, OBJECTIVES)
         _known("constraints", self.constraints, CONSTRAINABLE)
-        _known("recipe", self.recipe, Recipe.model_fields)
-        _known("search", self.search, Recipe.model_fields)
+        _known("recipe", self.recipe, self.recipe_type.model_fields)
+        _known("search", self.search, self.recipe_type.model_fields)
         for name, direction in self.objectives.items():
             if direction != OBJECTIVES[name]:
                 raise ValueError(f"objectives.{name}: the better direction is {OBJECTIVES[name]}")
@@ -182,7 +188,7 @@ class SweepConfig(_Strict):
 
     def _check_effect(self) -> None:
         """Refuse to search what cannot matter: every trial of it would be wasted."""
-        lessons = set(EPOCHS) - {"pretrain_epochs"}  # that one has no logits
+        lessons = set(self.recipe_type.epoch_fields()) - {"pretrain_epochs"}  # that has no logits
         trained = any(name in self.search or self.recipe.get(name, 0) for name in lessons)
         for name in ("temperature", "alpha"):
             if name in self.search and not trained:
@@ -191,16 +197,23 @@ class SweepConfig(_Strict):
                 )
 
     def _check_values(self) -> None:
-        base = _recipe("recipe", self.recipe)
+        base = self._recipe("recipe", self.recipe)
         self._refuse("recipe", self.recipe, base)
         for name, distribution in self.search.items():
             for value in probes(distribution):
-                recipe = _recipe("search", {**base.model_dump(), name: value})
+                recipe = self._recipe("search", {**base.model_dump(), name: value})
                 self._refuse("search", self.search, recipe)
         for name, overrides in _each_seed(self.reference_points or {}).items():
-            _known(f"reference_points.{name}", overrides, Recipe.model_fields)
-            recipe = _recipe(f"reference_points.{name}", {**base.model_dump(), **overrides})
+            _known(f"reference_points.{name}", overrides, self.recipe_type.model_fields)
+            recipe = self._recipe(f"reference_points.{name}", {**base.model_dump(), **overrides})
             self._refuse(f"reference_points.{name}", overrides, recipe)
+
+    def _recipe(self, where: str, values: Mapping[str, Any]) -> Recipe:
+        try:
+            return self.recipe_type(**values)
+        except ValidationError as error:
+            lines = explain(error, self.recipe_type)
+            raise ValueError("; ".join(f"{where}.{line}" for line in lines)) from None
 
     def _refuse(self, where: str, given: Mapping[str, Any], recipe: Recipe) -> None:
         """Say now, under the key that asks for it, what the runtime will not be able to store."""
@@ -211,7 +224,7 @@ class SweepConfig(_Strict):
     def make_recipe(self, params: Mapping[str, Any]) -> Recipe:
         """Return the recipe of a point of the space."""
         base = "teacher" if self.student.model is None else "student"
-        return Recipe(**{"base": base, **self.recipe, **params}).canonical()
+        return self.recipe_type(**{"base": base, **self.recipe, **params}).canonical()
 
     def asks_for(self, field: str) -> bool:
         """Whether any trial may have a field of the recipe that is not zero."""
@@ -251,22 +264,14 @@ def _each_seed(points: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]
 
 def default_reference_points(sweep: SweepConfig) -> dict[str, dict[str, Any]]:
     """Return the teacher as it is and each method alone, as far as this sweep varies them."""
-    nothing = {name: Recipe.model_fields[name].default for name in COMPRESSION_FIELDS}
-    points: dict[str, dict[str, Any]] = {"baseline": nothing}
-    taught = ("base", "pretrain_epochs", "epochs", *DISTILL_FIELDS)
-    distillation = {name: value for name, value in nothing.items() if name not in taught}
-    if "layers" in sweep.search:
-        distillation["layers"] = _middle(sweep.search["layers"])
-    points["distillation"] = distillation
-    # One setting of each stands for it: the research's own or the usual one.
-    if sweep.search.keys() & {"ffn_keep", "heads_keep"}:
-        points["pruning"] = {**nothing, "ffn_keep": 0.5, "structure_epochs": 1}
-    else:
-        points["pruning"] = {**nothing, "sparsity": 0.5, "alpha": 0.0}
-    if "clusters" in sweep.search:
-        points["clustering"] = {**nothing, "clusters": 16}
-    bits = 8 if 8 in RUNTIME_BITS[sweep.runtime.name] else 16
-    points["quantization"] = {**nothing, "bits": bits}
+    untouched = sweep.recipe_type.untouched()
+    middle = {name: _middle(distribution) for name, distribution in sweep.search.items()}
+    search = Search(middle, RUNTIME_BITS[sweep.runtime.name])
+    points: dict[str, dict[str, Any]] = {"baseline": untouched}
+    for method in sweep.recipe_type.methods:
+        alone = method.reference(untouched, search)
+        if method.reference_name is not None and alone is not None:
+            points[method.reference_name] = alone
     return points
 
 
@@ -309,10 +314,3 @@ def _known(
     for name in given:
         if name not in known:
             raise ValueError(f"unknown key {where}.{name}{suggest(name, list(known))}")
-
-
-def _recipe(where: str, values: Mapping[str, Any]) -> Recipe:
-    try:
-        return Recipe(**values)
-    except ValidationError as error:
-        raise ValueError("; ".join(f"{where}.{line}" for line in explain(error, Recipe))) from None

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lmopt.config.recipe import Recipe
+from lmopt.methods.recipe import Recipe
 from lmopt.pipeline.prepare import Prepared, prepare
 from lmopt.pipeline.trial import Outcome, run_recipe
 from lmopt.progress import Progress
@@ -21,18 +21,19 @@ from sweeps.run.files import read_json
 LEAST_ROUNDS = 3  # of timing, where nobody reads the times
 
 
-def recipe_of(row: Mapping[str, Any]) -> Recipe:
+def recipe_of(run: Run, row: Mapping[str, Any]) -> Recipe:
     """Return the recipe of a row.
 
     Raises:
         ConfigError: The row is of a version with other recipes.
     """
+    recipe_type = run.sweep.recipe_type
     try:
-        return Recipe(**json.loads(row["recipe_json"]))
+        return recipe_type(**json.loads(row["recipe_json"]))
     except ValidationError as error:
         raise ConfigError(
             f"trial {row['trial']} was made by another version of lmopt "
-            f"({'; '.join(explain(error, Recipe))}): check out its commit, {row['git_commit']}"
+            f"({'; '.join(explain(error, recipe_type))}): check out its commit, {row['git_commit']}"
         ) from None
 
 
@@ -85,5 +86,5 @@ def run_again(
     least = {"rounds_b1": LEAST_ROUNDS, "rounds_b32": LEAST_ROUNDS}
     quick = replace(prepared, runtime=prepared.runtime.model_copy(update=least))
     return run_recipe(
-        quick, recipe_of(row), cache=run.cache, threads=threads_of(row), progress=progress
+        quick, recipe_of(run, row), cache=run.cache, threads=threads_of(row), progress=progress
     )

@@ -15,6 +15,7 @@ from analysis.rows.units import counted
 from analysis.selection.objectives import candidates
 from analysis.selection.processors import timed_processor
 from analysis.tables.methods_and_front import why_rough
+from lmopt.methods.base import Names
 from lmopt.packaging.licences import common_licence, licence_text, licences_of
 from lmopt.packaging.model_card import (
     Measurement,
@@ -22,9 +23,7 @@ from lmopt.packaging.model_card import (
     front_matter,
     measurement_table,
     megabytes,
-    method_tags,
     model_card,
-    recipe_in_words,
     shown_place,
     storage_in_words,
 )
@@ -60,7 +59,7 @@ def write_card(
     path: Path,
 ) -> None:
     """Write the model card of a trial."""
-    recipe = recipe_of(row)
+    recipe = recipe_of(run, row)
     student = run.sweep.student.model if recipe.base == "student" else None
     parts = {"base model": student or run.sweep.teacher.model, "data": run.sweep.task.dataset}
     if student is not None:
@@ -68,7 +67,7 @@ def write_card(
     licences = {name: licences_of(place) for name, place in parts.items()}
     sections = {
         "What was done": _recipe_text(run, row, student),
-        "Measured": _measured_text(rows, row, rule, exported),
+        "Measured": _measured_text(run, rows, row, rule, exported),
         "How to run it": _usage_text(exported),
         "Data": _data_text(run, prepared),
         "Limits": _limits_text(run, rows, row),
@@ -108,13 +107,12 @@ def _interval(value: float, error: float | None) -> str:
 
 
 def _recipe_text(run: Run, row: Row, student: str | None) -> str:
-    steps = recipe_in_words(
-        recipe_of(row),
+    names = Names(
         teacher=shown_place(run.sweep.teacher.model),
         student=None if student is None else shown_place(student),
         extra_texts=run.sweep.task.has_extra_texts,
     )
-    return bullets(steps)
+    return bullets(recipe_of(run, row).sentences(names))
 
 
 def trial_line(row: Row, name: str = "") -> Measurement:
@@ -144,7 +142,7 @@ def trial_line(row: Row, name: str = "") -> Measurement:
     )
 
 
-def _measured_text(rows: pd.DataFrame, row: Row, rule: str, exported: Exported) -> str:
+def _measured_text(run: Run, rows: pd.DataFrame, row: Row, rule: str, exported: Exported) -> str:
     final = final_attempts(rows)
     final = final[final["state"].eq("COMPLETE")]
     runtime = row["runtime"]
@@ -154,7 +152,7 @@ def _measured_text(rows: pd.DataFrame, row: Row, rule: str, exported: Exported) 
     }
     lines = [] if exported.measured is None else [exported.measured]
     own = "this model" if exported.measured is None else "the trial it was made from"
-    lines.append(trial_line(row, f"{own}: {storage_in_words(recipe_of(row))} in {runtime}"))
+    lines.append(trial_line(row, f"{own}: {storage_in_words(recipe_of(run, row))} in {runtime}"))
     for name, found in named.items():
         lines += [trial_line(dict(found.iloc[0]), name)] if len(found) else []
     table = measurement_table(lines, [f"batch {batch[1:]}" for batch in BATCHES])
@@ -227,7 +225,7 @@ def _limits_text(run: Run, rows: pd.DataFrame, row: Row) -> str:
         "speed was measured on one processor type only; another one has another ratio",
         "no test of fairness, robustness or calibration was made",
     ]
-    if recipe_of(row).sparsity > 0:
+    if recipe_of(run, row).sparsity > 0:
         said.append("zeros among its weights make its file no smaller and its runtime no faster")
     return bullets(said)
 
@@ -259,7 +257,7 @@ def _front_matter(
         name=f"{run.sweep.name}-trial-{row['trial']}",
         licence=common_licence(licences),
         library=exported.form,
-        tags=["lmopt", *method_tags(recipe_of(row))],
+        tags=["lmopt", *recipe_of(run, row).tags()],
         base_model=base if _is_hub(base) else None,
         dataset=shown_place(dataset),
         hub_dataset=_is_hub(dataset),

@@ -140,7 +140,7 @@ def _write(
         )
     else:
         walk = Walk(run.cache, threads_of(row), progress)
-        model = make_model(walk, prepared, recipe_of(row).canonical())[0].path
+        model = make_model(walk, prepared, recipe_of(run, row).canonical())[0].path
         if form == "onnx":
             write_onnx(model, manifest, folder)
         else:

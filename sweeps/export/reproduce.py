@@ -68,7 +68,7 @@ def reproduce_trial(
     Raises:
         ConfigError: The row is of another version of lmopt.
     """
-    recipe, threads = recipe_of(row), threads_of(row)
+    recipe, threads = recipe_of(run, row), threads_of(row)
     # In the run directory: /tmp is often small. It is gone afterwards.
     with tempfile.TemporaryDirectory(prefix="reproduce-", dir=run.path) as folder:
         cache = Path(folder) if from_scratch else run.cache

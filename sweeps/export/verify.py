@@ -1,5 +1,6 @@
 """Is an exported folder what was measured? It is loaded in a fresh process to see."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,6 @@ from lmopt.progress import Progress
 from lmopt.runtimes.manifest import Manifest, hash_files
 from lmopt.stages.context import Walk
 from sweeps.definition.errors import ConfigError
-from sweeps.export.artifacts import recipe_of
 from sweeps.export.card import Exported
 
 SPLITS = ("validation", "test")  # Together, as the trial was evaluated: the batches are the same.
@@ -169,7 +169,9 @@ def _measured_anew(
     )
     note = f"The {written.form} format was measured anew for accuracy and size; speed was not"
     mb = f"{size / 1e6:.2f} MB instead of {row['size_bytes'] / 1e6:.2f}"
-    if clusters := recipe_of(row).clusters:  # the manifest's bits are those of the codebook
+    if clusters := json.loads(row["recipe_json"]).get(
+        "clusters"
+    ):  # the manifest's bits are those of the codebook
         note = (
             f"The trial's weights are stored as codebooks of {clusters} values, {written.form} "
             f"holds each in {bits} bits here: {mb}; accuracy was measured anew, speed was not"

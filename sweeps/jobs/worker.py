@@ -5,7 +5,6 @@ import re
 import traceback
 
 from analysis.rows.table import read_rows, write_row
-from lmopt.config.recipe import Recipe
 from lmopt.pipeline.prepare import Prepared
 from lmopt.pipeline.trial import run_recipe
 from lmopt.training.trainer import DivergedError
@@ -83,7 +82,7 @@ def run_attempt(
     try:
         outcome = run_recipe(
             prepared,
-            Recipe(**claim.recipe),
+            run.sweep.recipe_type(**claim.recipe),
             cache=run.cache,
             threads=threads_of(job),
             progress=progress,

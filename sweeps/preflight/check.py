@@ -6,8 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lmopt.config.capability import shape_refusal
-from lmopt.config.recipe import EPOCHS, Recipe
+from lmopt.methods.recipe import Recipe
 from slurm.profile import Kind, Profile, load_profile
 from sweeps.definition.space import describe, grid_size, probes
 from sweeps.definition.sweep import SweepConfig, load_sweep
@@ -60,8 +59,8 @@ def check_shapes(sweep: SweepConfig) -> None:
     models = {"teacher": sweep.teacher.model, "student": sweep.student.model}
     configs = {base: model_config(model) for base, model in models.items() if model is not None}
     seen: set[tuple[str, float, float | None]] = set()
-    for where, recipe in _asked(sweep, {"layers", "hidden_size", *IMITATION}):
-        if reason := shape_refusal(configs.get(recipe.base, {}), recipe):
+    for where, recipe in _asked(sweep):
+        if reason := recipe.refusal(configs.get(recipe.base, {})):
             raise ValueError(f"{where}.{reason}")
         imitates = any(getattr(recipe, name) > 0 for name in IMITATION)
         asked = (recipe.base, recipe.attention_weight, recipe.dropout)
@@ -70,20 +69,20 @@ def check_shapes(sweep: SweepConfig) -> None:
             _check_features(where, sweep, recipe)
 
 
-def _asked(sweep: SweepConfig, fields: set[str]) -> Iterator[tuple[str, Recipe]]:
-    """Yield the recipes that a sweep names, and one for each searched value of some fields.
+def _asked(sweep: SweepConfig) -> Iterator[tuple[str, Recipe]]:
+    """Yield the recipes that a sweep names, and one for each probed value of each searched field.
 
-    What is trained at all is trained in them: a recipe without epochs has no losses.
+    Searched epochs are at their most in them, since a recipe without epochs has no losses.
     """
     trained = {
         name: max(float(value or 0) for value in sweep.search[name].bounds())
-        for name in EPOCHS
+        for name in sweep.recipe_type.epoch_fields()
         if name in sweep.search
     }
     for name, point in sweep.references().items():
         yield f"reference_points.{name}", point
     yield "recipe", sweep.make_recipe(trained)
-    for field in sorted(fields & sweep.search.keys()):
+    for field in sorted(sweep.search):
         for value in probes(sweep.search[field]):
             yield "search", sweep.make_recipe(trained | {field: value})
 

@@ -10,20 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.rows.table import load_results
-from lmopt.config.capability import shape
-from lmopt.config.recipe import EPOCHS, Recipe
+from lmopt.config.shape import shape_of
+from lmopt.methods.base import PHASES, Method, Work
+from lmopt.methods.recipe import Recipe
 from sweeps.definition.errors import ConfigError
 from sweeps.definition.space import grid_size
 from sweeps.definition.sweep import SweepConfig, load_sweep, parse_sweep
 from sweeps.run.directory import with_absolute_paths
 from sweeps.run.files import read_json
 
-# Trials that agree in these share one pretraining, which the cache keeps.
-PRETRAINING = {
-    "base", "layers", "layer_choice", "hidden_size", "vocabulary_min_count", "embedding_rank",
-    "pretrain_epochs", "pretrain_learning_rate", "pretrain_examples",
-    "train_examples", "batch_size", "freeze_embeddings", "dropout", "seed",
-}  # fmt: skip
 FIXED_S = 15.0  # of a trial that trains nothing: its artifact saved, evaluated and timed
 
 
@@ -77,31 +72,48 @@ def _core_seconds(run_dir: Path) -> list[float]:
 
 
 def training_operations(sweep: SweepConfig, counts: Counts) -> float | None:
-    """Floating point operations of all trials: the reference points, then the search's mean.
+    """Return the floating point operations of all trials: reference points, then the search's mean.
 
     None where nobody knows the number of texts, or the model's shape.
     """
-    model = shape(model_config(sweep.student.model or sweep.teacher.model))
-    teacher = shape(model_config(sweep.teacher.model))
+    model = shape_of(model_config(sweep.student.model or sweep.teacher.model))
+    teacher = shape_of(model_config(sweep.teacher.model))
     whole = {
-        "layers": model["layers"],
-        "hidden_size": model["hidden_size"],
+        "layers": model.layers,
+        "hidden_size": model.hidden_size,
         "train_examples": counts.train,
         "pretrain_examples": counts.extra,
     }
+    reading = _matrices(teacher.layers, teacher.hidden_size)
+
+    def work(recipe: Mapping[str, Any]) -> Work:
+        texts, extra = (_at_most(recipe, whole, f"{k}_examples") for k in ("train", "pretrain"))
+        return Work(_parameters(recipe, whole), reading, texts, extra, sweep.task.max_length)
+
     points = [recipe.model_dump() for recipe in sweep.references().values()]
-    searched = {name: _mean(sweep, name, whole.get(name)) for name in (*EPOCHS, *whole)}
+    fields = (*sweep.recipe_type.epoch_fields(), *whole)
+    searched = {name: _mean(sweep, name, whole.get(name)) for name in fields}
     others = sweep.study.trials - len(points)
-    shapes = grid_size({k: v for k, v in sweep.search.items() if k in PRETRAINING})
-    pretrained = {tuple(point[name] for name in sorted(PRETRAINING)): point for point in points}
-    reading, length = _matrices(teacher["layers"], teacher["hidden_size"]), sweep.task.max_length
-    operations = [
-        *(_training(point, whole, length) for point in [*points, *[searched] * others]),
-        *(_pretraining(point, whole, reading, length) for point in pretrained.values()),
-        *[_pretraining(searched, whole, reading, length)] * int(min(others, shapes)),
-    ]
+    operations: list[float | None] = []
+    for method in sweep.recipe_type.methods:
+        if method.shared:
+            agree = sorted(_agreeing(sweep.recipe_type, method))
+            alike = {tuple(point[name] for name in agree): point for point in points}
+            shapes = grid_size({k: v for k, v in sweep.search.items() if k in agree})
+            asked = [*alike.values(), *[searched] * int(min(others, shapes))]
+        else:
+            asked = [*points, *[searched] * others]
+        operations += [method.cost(recipe, work(recipe)) for recipe in asked]
     known = [number for number in operations if number is not None]
     return sum(known) if len(known) == len(operations) else None
+
+
+def _agreeing(recipe: type[Recipe], method: Method) -> set[str]:
+    """Return the fields in which trials agree that share one stage of a method."""
+    last = PHASES.index(method.phase)
+    earlier = (other for other in recipe.methods if PHASES.index(other.phase) <= last)
+    training = {"train_examples", "batch_size", "freeze_embeddings", "dropout", "seed"}
+    return training | {name for other in earlier for name in other.own_fields}
 
 
 def model_config(model: str) -> dict[str, Any]:
@@ -109,30 +121,6 @@ def model_config(model: str) -> dict[str, Any]:
     from lmopt.locations import resolve
 
     return read_json(Path(resolve(model)) / "config.json") or {}
-
-
-def _training(
-    recipe: Mapping[str, Any], whole: Mapping[str, int | None], length: int
-) -> float | None:
-    """Of one trial without pretraining; what a field leaves open is as in the `whole` model."""
-    epochs = sum(recipe[name] for name in EPOCHS) - recipe["pretrain_epochs"]
-    own, texts = _parameters(recipe, whole), _at_most(recipe, whole, "train_examples")
-    if epochs == 0 or own == 0:
-        return 0.0
-    return None if own is None or texts is None else float(6 * own * texts * epochs * length)
-
-
-def _pretraining(
-    recipe: Mapping[str, Any], whole: Mapping[str, int | None], teacher: float | None, length: int
-) -> float | None:
-    """Of one student, with a forward pass of each text of a teacher of so many parameters."""
-    epochs, own = recipe["pretrain_epochs"], _parameters(recipe, whole)
-    if epochs == 0 or own == 0:
-        return 0.0
-    texts, extra = (_at_most(recipe, whole, f"{kind}_examples") for kind in ("train", "pretrain"))
-    if own is None or teacher is None or texts is None or extra is None:
-        return None
-    return float((6 * own * epochs + 2 * teacher) * (texts + extra) * length)
 
 
 def _parameters(recipe: Mapping[str, Any], whole: Mapping[str, int | None]) -> float | None:

@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.rows.table import write_row
-from lmopt.config.recipe import Recipe
+from lmopt.methods.recipe import Recipe
 from sweeps.definition.space import distributions
 from sweeps.run import claims
 from sweeps.run import rows as row
@@ -71,7 +71,7 @@ def _known_otherwise(run: Run, number: int, attempt: int) -> Claim | None:
     values = row.read_row(run, number, attempt)
     if values is None:
         return None
-    recipe = Recipe(**json.loads(values["recipe_json"]))
+    recipe = run.sweep.recipe_type(**json.loads(values["recipe_json"]))
     params = {name: values[f"param_{name}"] for name in run.sweep.search}
     return _with_recipe(nobody, recipe, None, params)
 

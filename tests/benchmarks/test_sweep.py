@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import sweep
 from benchmarks.sweep import sweep_ratio
-from lmopt.config.recipe import Recipe
+from lmopt.methods.recipe import Recipe
 
 pytestmark = pytest.mark.slow
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from lmopt.config.recipe import Recipe
 from lmopt.data.dataset import Data, Split
+from lmopt.methods.recipe import Recipe
 from lmopt.pipeline.trial import Outcome
 from lmopt.stages.context import StageTime
 from slurm.records import Job, write_record

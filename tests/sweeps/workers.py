@@ -15,7 +15,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from analysis.rows.table import final_attempts, read_rows
-from lmopt.config.recipe import Recipe
+from lmopt.methods.recipe import Recipe
 from slurm.records import Job
 from sweeps.jobs import worker
 from sweeps.run.directory import Run

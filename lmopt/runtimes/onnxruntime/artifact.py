@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel
 
-from lmopt.config.recipe import Bits
+from lmopt.config.runtime import Bits
 from lmopt.models.loading import load_classifier
 from lmopt.runtimes.packing import pack
 from lmopt.runtimes.tracing import INPUTS, Logits

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from lmopt.config.recipe import Bits
+from lmopt.config.runtime import Bits
 from lmopt.data.tokens import Batch
 from lmopt.models.loading import load_classifier
 from lmopt.runtimes.openvino.first_token import keep_first_token

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from lmopt.config.recipe import Bits
+from lmopt.config.runtime import Bits
 from lmopt.models.loading import load_classifier
 from lmopt.runtimes.packing import pack
 

@@ -14,7 +14,7 @@ from analysis.rows.recipes import (
     recipe_of,
     with_methods,
 )
-from lmopt.config.recipe import Recipe
+from lmopt.methods.recipe import Recipe
 
 
 def test_what_counts_as_no_compression_is_the_recipe_s_own_default() -> None:

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from lmopt.compression.general_distillation import save_states, states_to_learn
 from lmopt.config.models import TeacherConfig
-from lmopt.config.recipe import Recipe
 from lmopt.config.task import TaskConfig
 from lmopt.data.batches import Collator, ExampleDataset, Examples, States, pad_id, padded, select
 from lmopt.data.tokens import load_tokens
-from lmopt.methods.base import Texts
-from lmopt.methods.general_distillation import pretrain_stage, save_states, states_to_learn
-from lmopt.methods.student import student_stage
-from lmopt.methods.vocabulary import vocabulary_stage
+from lmopt.methods import general_distillation, vocabulary
+from lmopt.methods import student as student_method
+from lmopt.methods.base import Context, Method, Texts
+from lmopt.methods.recipe import Recipe
 from lmopt.models.loading import load_classifier, load_config, load_tokenizer
 from lmopt.pipeline.shared_stages import data_stage, teacher_stage, tokens_stage, unlabelled_stage
 from lmopt.stages.cache import Stage
@@ -24,6 +24,26 @@ from lmopt.stages.context import Walk
 from lmopt.training.imitation import feature_loss
 
 RECIPE = Recipe(layers=1, pretrain_epochs=4, batch_size=16, dropout=0.0)
+
+
+def run(
+    method: Method, walk: Walk, recipe: Recipe, model: Stage, texts: Texts, teacher: Stage
+) -> Stage:
+    """Apply one method as the pipeline does."""
+    context = Context(
+        walk=walk,
+        teacher=teacher,
+        checkpoint=None,
+        max_length=16,
+        whole=model,
+        label=lambda _, part: part,
+    )
+    assert method.apply is not None
+    return method.apply(context, recipe, model, texts)
+
+
+def pretrain_stage(walk: Walk, recipe: Recipe, model: Stage, texts: Texts, teacher: Stage) -> Stage:
+    return run(general_distillation.METHOD, walk, recipe, model, texts, teacher)
 
 
 @pytest.fixture
@@ -61,7 +81,7 @@ def prepared(walk: Walk, task: TaskConfig, teacher_folder: Path) -> tuple[Stage,
     teacher = teacher_stage(walk, data, tokens, config)
     more = Texts(extra, tokens_stage(walk, extra, teacher_folder, 16), tokens, "unlabelled")
     texts = Texts(data, tokens, tokens, extra=more)  # Nobody asks for logits.
-    return student_stage(walk, data, RECIPE, teacher, tokens), texts, teacher
+    return run(student_method.METHOD, walk, RECIPE, teacher, texts, teacher), texts, teacher
 
 
 def test_hidden_states_come_nearer_and_the_head_stays(
@@ -116,7 +136,8 @@ def test_a_teacher_whose_padding_has_another_id_reads_a_trimmed_student(
 ) -> None:
     """What stands in padded places must be in the student's vocabulary, not in the teacher's."""
     student, texts, teacher = prepared
-    trimmed = vocabulary_stage(walk, Recipe(vocabulary_min_count=1), student, texts.tokens, 16)
+    trim = Recipe(vocabulary_min_count=1)
+    trimmed = run(vocabulary.METHOD, walk, trim, student, texts, teacher)
     mine = tokens_stage(walk, texts.data, trimmed.path, 16)
     tokens = load_tokens(mine.path / "tokens.npz")["test"]
     assert len(load_tokenizer(trimmed.path)) < len(load_tokenizer(teacher.path))
@@ -144,7 +165,7 @@ def test_a_teacher_that_read_before_teaches_as_one_that_reads_along(
     assert other.key != before.key
     assert len(list(walk.cache.glob("hidden_states/*/states.npy"))) == 1  # For both.
 
-    monkeypatch.setattr("lmopt.methods.general_distillation.MAX_STATES_BYTES", 0)
+    monkeypatch.setattr("lmopt.compression.general_distillation.MAX_STATES_BYTES", 0)
     alone = replace(walk, cache=walk.cache.parent / "another")
     along = pretrain_stage(alone, recipe, student, texts, teacher)
     assert not list(alone.cache.glob("hidden_states/*"))
@@ -162,13 +183,13 @@ def test_a_student_without_layers_learns_the_mean_of_a_text_s_states(
     width = load_config(teacher.path).hidden_size
     shape = {"layers": 0, "static_hidden": width, "static_learning_rate": 1e-2}
     recipe = RECIPE.model_copy(update=shape)
-    student = student_stage(walk, texts.data, recipe, teacher, texts.tokens)
+    student = run(student_method.METHOD, walk, recipe, teacher, texts, teacher)
     made = pretrain_stage(walk, recipe, student, texts, teacher)
     path = texts.tokens.path
     assert distance(made.path, teacher.path, path) < 0.8 * distance(
         student.path, teacher.path, path
     )
-    monkeypatch.setattr("lmopt.methods.general_distillation.MAX_STATES_BYTES", 0)
+    monkeypatch.setattr("lmopt.compression.general_distillation.MAX_STATES_BYTES", 0)
     alone = replace(walk, cache=walk.cache.parent / "another")
     along = pretrain_stage(alone, recipe, student, texts, teacher)
     one, two = (distance(stage.path, teacher.path, path) for stage in (made, along))

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
-from lmopt.methods.student import drop_layers
+from lmopt.compression.student import drop_layers
 from lmopt.models.families import find_units, keep_units
 from lmopt.models.loading import load_classifier
 from lmopt.models.shape import record_shape, record_units, recorded_shape, reshape

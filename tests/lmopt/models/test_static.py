@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lmopt.compression.student import build_student
 from lmopt.data.tokens import pad
-from lmopt.methods.student import build_student
 from lmopt.models.loading import load_classifier, load_tokenizer
 from lmopt.models.static import StaticClassifier, make_static, principal_components
 from lmopt.runtimes.openvino.artifact import build_artifact

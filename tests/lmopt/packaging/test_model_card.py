@@ -7,9 +7,9 @@ import pytest
 from huggingface_hub import ModelCard
 from pydantic import create_model
 
-from lmopt.config.recipe import Recipe
+from lmopt.methods.base import Names
+from lmopt.methods.recipe import Recipe
 from lmopt.packaging import licences as licence
-from lmopt.packaging import model_card as card
 from lmopt.packaging.licences import (
     Licence,
     card_licence,
@@ -21,16 +21,14 @@ from lmopt.packaging.model_card import (
     Measurement,
     front_matter,
     measurement_table,
-    method_tags,
     model_card,
-    recipe_in_words,
     shown_place,
     storage_in_words,
 )
 
 
 def words(recipe: Recipe, *, extra: bool = True) -> str:
-    return "\n".join(recipe_in_words(recipe, teacher="rubert", student="tiny2", extra_texts=extra))
+    return "\n".join(recipe.sentences(Names("rubert", "tiny2", extra)))
 
 
 def test_the_teacher_as_it_is_was_only_stored() -> None:
@@ -125,7 +123,7 @@ def test_each_choice_is_said_as_it_was_made(recipe: Recipe, true: list[str], fal
         (Recipe(heads_keep=0.5), ["pruning"], "32 bits"),
         (Recipe(vocabulary_min_count=2), ["vocabulary-trimming"], "32 bits"),
         (Recipe(embedding_rank=16), ["factorization"], "32 bits"),
-        (Recipe(layers=0, epochs=1, sparsity=0.5), ["distillation", "static-embeddings"],
+        (Recipe(layers=0, epochs=1, sparsity=0.5), ["static-embeddings", "distillation"],
          "32 bits"),
         (Recipe(clusters=8, bits=4), ["weight-clustering"], "8 clusters"),
         (Recipe(clusters=8, embedding_clusters=4), ["weight-clustering"],
@@ -136,15 +134,14 @@ def test_each_choice_is_said_as_it_was_made(recipe: Recipe, true: list[str], fal
 def test_tags_and_storage_are_those_of_the_recipe(
     recipe: Recipe, tags: list[str], storage: str
 ) -> None:
-    assert method_tags(recipe.canonical()) == tags
+    assert recipe.canonical().tags() == tags
     assert storage_in_words(recipe.canonical()) == storage
 
 
-def test_a_field_that_the_card_does_not_know_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_field_that_the_card_does_not_know_is_not_lost() -> None:
     """Recipes grow: whatever a later version adds must appear, by its name and description."""
     described = Recipe.model_fields["sparsity"]
     grown = create_model("Grown", __base__=Recipe, towers=(int, 0), ffn_share=(float, described))
-    monkeypatch.setattr(card, "Recipe", grown)
     said = words(grown(towers=16, ffn_share=0.25, bits=8))
     assert "`towers`: 16" in said
     assert "`ffn_share`: 0.25 (Share of zero weights in encoder layers)" in said

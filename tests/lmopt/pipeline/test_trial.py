@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lmopt.config.models import StudentConfig, TeacherConfig
-from lmopt.config.recipe import Recipe
 from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
+from lmopt.methods.recipe import Recipe
 from lmopt.pipeline import trial as pipeline
 from lmopt.pipeline.prepare import Prepared, prepare
 from lmopt.pipeline.timing import time_artifact

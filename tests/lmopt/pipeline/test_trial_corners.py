@@ -9,13 +9,13 @@ import pytest
 import torch
 from transformers import AlbertConfig, AlbertForMaskedLM, AlbertTokenizer
 
+from lmopt.compression.vocabulary import trim_vocabulary
 from lmopt.config.models import StudentConfig, TeacherConfig
-from lmopt.config.recipe import Recipe
 from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
 from lmopt.data.tokens import load_tokens, tokenize
 from lmopt.measurement.evaluation import predict
-from lmopt.methods.vocabulary import trim_vocabulary
+from lmopt.methods.recipe import Recipe
 from lmopt.models.embeddings import factorize_embeddings
 from lmopt.models.loading import load_classifier, load_tokenizer, save_model
 from lmopt.pipeline.prepare import Prepared, prepare

@@ -24,14 +24,14 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from lmopt.config.capability import RUNTIME_BITS, refusal
-from lmopt.config.recipe import Recipe
 from lmopt.config.runtime import RuntimeConfig, RuntimeName
 from lmopt.data.tokens import load_tokens, pad, save_tokens, tokenize
 from lmopt.environment import processor_name
 from lmopt.measurement.measure import Timed, evaluate, time_in_turn
+from lmopt.methods.recipe import Recipe
 from lmopt.models.loading import load_classifier, load_tokenizer
 from lmopt.runtimes.base import PACKAGES, Ints, runtime_versions
+from lmopt.runtimes.limits import RUNTIME_BITS, refusal
 from lmopt.runtimes.manifest import folder_bytes, hash_files, read_manifest
 from lmopt.runtimes.registry import RUNTIMES
 from lmopt.runtimes.sessions import open_session

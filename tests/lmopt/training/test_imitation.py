@@ -21,10 +21,10 @@ from transformers import (
     RobertaConfig,
 )
 
+from lmopt.compression.distillation import distill
+from lmopt.compression.student import build_student
 from lmopt.data.batches import Examples
 from lmopt.data.tokens import tokenize
-from lmopt.methods.distillation import distill
-from lmopt.methods.student import build_student
 from lmopt.models.loading import load_classifier, load_tokenizer, save_model
 from lmopt.training import trainer as training
 from lmopt.training.imitation import FeatureLoss, check_features, feature_loss, token_map

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lmopt.config.recipe import EPOCHS
+from lmopt.methods.recipe import Recipe
 from sweeps.cli.app import _said
 from sweeps.definition.errors import ConfigError
 from sweeps.run.directory import Run, create_run
@@ -243,7 +243,7 @@ def test_the_cost_is_that_of_the_reference_points_and_of_the_searchs_mean(
         "search": {"layers": [None, 2], "hidden_size": [10, 8]},
         "reference_points": {
             "one": {"layers": 1, "clusters": 4, "sparsity": 0.5, "ffn_keep": 0.5},
-            "nothing": dict.fromkeys(EPOCHS, 0),
+            "nothing": dict.fromkeys(Recipe.epoch_fields(), 0),
             "static": {"layers": 0},
         },
         "study": {"trials": 5},

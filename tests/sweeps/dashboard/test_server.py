@@ -21,7 +21,7 @@ import pytest
 from optuna.trial import TrialState
 
 from analysis.rows.table import read_rows
-from lmopt.config.recipe import Recipe
+from lmopt.methods.recipe import Recipe
 from sweeps.dashboard import server as dashboard
 from sweeps.dashboard.server import listen, serve
 from sweeps.dashboard.study_copy import copy_study

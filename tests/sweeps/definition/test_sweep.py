@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import sweeps.configs
-from lmopt.config.recipe import Recipe
+from lmopt.methods.recipe import Recipe
 from sweeps.definition.errors import ConfigError
 from sweeps.definition.sweep import SweepConfig, load_sweep, parse_sweep
 from sweeps.preflight.check import check_shapes

@@ -17,8 +17,8 @@ from rich.console import Console
 from analysis.rows.table import load_results
 from analysis.selection.fronts import front_rows
 from analysis.selection.objectives import candidates
-from lmopt.config.recipe import Recipe
 from lmopt.hashing import content_hash
+from lmopt.methods.recipe import Recipe
 from lmopt.stages.cache import Stage, run_stage
 from slurm.profile import load_profile
 from sweeps.cli.render_files import disk_line, print_disk

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from analysis.rows.table import load_results, write_row
-from lmopt.config.recipe import Recipe
+from lmopt.methods.recipe import Recipe
 from lmopt.pipeline.trial import run_recipe
 from lmopt.runtimes.manifest import hash_files, read_manifest
 from lmopt.stages.cache import RECORD

@@ -134,10 +134,10 @@ def test_numbers_for_scripts_are_numbers() -> None:
     assert by_name["bytes"]["now"] == 5_000_000
 
 
-def test_a_row_of_another_version_names_its_commit() -> None:
+def test_a_row_of_another_version_names_its_commit(run: Run) -> None:
     strange = ROW | {"recipe_json": json.dumps({"bits": 8, "warp": 9})}
     with pytest.raises(ConfigError, match=r"another version .*unknown key warp.*commit, c0ffee"):
-        recipe_of(strange)
+        recipe_of(run, strange)
 
 
 def test_the_trial_s_threads_are_taken_as_far_as_they_are_there() -> None:

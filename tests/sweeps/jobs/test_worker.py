@@ -13,7 +13,7 @@ import torch
 from optuna.trial import TrialState
 
 from analysis.rows.table import read_rows
-from lmopt.config.recipe import Recipe
+from lmopt.methods.recipe import Recipe
 from sweeps.jobs import worker
 from sweeps.run import claims
 from sweeps.run.directory import Run

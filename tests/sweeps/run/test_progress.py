@@ -2,7 +2,7 @@
 
 import json
 
-from lmopt.config.recipe import Recipe
+from lmopt.methods.recipe import Recipe
 from sweeps.cli.render import trial_line
 from sweeps.run.directory import Run
 from sweeps.run.progress import ProgressFile, read_progress

@@ -6,7 +6,7 @@ import pytest
 from optuna.trial import TrialState
 
 from analysis.rows.table import read_rows
-from lmopt.config.recipe import Recipe
+from lmopt.methods.recipe import Recipe
 from sweeps.jobs import worker
 from sweeps.run import claims
 from sweeps.run.directory import Run, open_run

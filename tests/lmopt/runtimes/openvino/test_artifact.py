@@ -9,9 +9,9 @@ import openvino as ov
 import pytest
 import torch
 
-from lmopt.config.recipe import BITS, Bits
+from lmopt.compression.student import build_student
+from lmopt.config.runtime import BITS, Bits
 from lmopt.data.tokens import Tokens, pad, tokenize
-from lmopt.methods.student import build_student
 from lmopt.models.loading import load_classifier, load_tokenizer
 from lmopt.runtimes.manifest import folder_bytes, hash_files, read_manifest
 from lmopt.runtimes.openvino.artifact import build_artifact

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import cosine_similarity
 
-from lmopt.config.capability import layers_refusal
+from lmopt.config.shape import layers_refusal
 from lmopt.data.batches import padded, subset
 from lmopt.data.tokens import Tokens
 

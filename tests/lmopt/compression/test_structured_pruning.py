@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from lmopt.data.batches import Examples
-from lmopt.data.tokens import tokenize
-from lmopt.methods import structured_pruning as structure
-from lmopt.methods.structured_pruning import (
+from lmopt.compression import structured_pruning as structure
+from lmopt.compression.structured_pruning import (
     block_size,
     choose_units,
     prune_structure,
     split_examples,
 )
+from lmopt.data.batches import Examples
+from lmopt.data.tokens import tokenize
 from lmopt.models.families import find_units
 from lmopt.models.loading import load_classifier, load_tokenizer
 from lmopt.models.shape import recorded_shape

@@ -5,9 +5,9 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from lmopt.compression.student import build_student
+from lmopt.compression.width import hidden_components, narrow_width
 from lmopt.data.tokens import Tokens
-from lmopt.methods.student import build_student
-from lmopt.methods.width import hidden_components, narrow_width
 from lmopt.models.loading import load_classifier
 
 

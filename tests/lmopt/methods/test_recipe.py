@@ -4,8 +4,9 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from lmopt.config.recipe import BITS, Recipe
+from lmopt.config.runtime import BITS
 from lmopt.config.task import SplitConfig, TaskConfig
+from lmopt.methods.recipe import Recipe
 
 
 def test_importing_the_configuration_stays_light() -> None:

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from lmopt.compression.stored_training import finetune_stored, quantized
 from lmopt.data.batches import Examples
 from lmopt.data.tokens import Tokens, pad, tokenize
-from lmopt.methods.quantization import finetune_stored, quantized
 from lmopt.models.loading import load_classifier, load_tokenizer
 from lmopt.runtimes.openvino.artifact import build_artifact
 from lmopt.runtimes.sessions import open_session

@@ -6,8 +6,8 @@ import torch
 from sklearn.cluster import KMeans
 from torch import nn
 
+from lmopt.compression.clustering import clustered, codebook_of, nearest, share
 from lmopt.data.tokens import pad
-from lmopt.methods.clustering import clustered, codebook_of, nearest, share
 from lmopt.models.loading import load_classifier, load_tokenizer, save_model
 from lmopt.runtimes.manifest import read_manifest
 from lmopt.runtimes.openvino.artifact import build_artifact

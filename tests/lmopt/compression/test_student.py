@@ -15,7 +15,7 @@ from transformers import (
     RobertaConfig,
 )
 
-from lmopt.methods.student import build_student, drop_layers
+from lmopt.compression.student import build_student, drop_layers
 from lmopt.models.loading import check_length, encoder_layers, load_classifier, load_tokenizer
 
 NARROW: dict[str, Any] = {

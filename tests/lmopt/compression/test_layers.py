@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from lmopt.compression.layers import LAYER_CHOICES, choose_layers, layer_importance
+from lmopt.compression.student import build_student
 from lmopt.data.tokens import Tokens
-from lmopt.methods.layers import LAYER_CHOICES, choose_layers, layer_importance
-from lmopt.methods.student import build_student
 from lmopt.models.loading import encoder_layers, load_classifier
 from lmopt.training.imitation import layer_map
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from lmopt.data.tokens import pad
-from lmopt.methods.mixed_precision import (
+from lmopt.compression.mixed_precision import (
     divergences,
     find_sensitive,
     most_sensitive,
     read_sensitive,
 )
+from lmopt.data.tokens import pad
 from lmopt.models.loading import load_classifier
 from lmopt.weights.plan import matrices, plan_storage
 from lmopt.weights.rounding import Format

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from lmopt.methods.unit_importance import Gates, magnitudes
+from lmopt.compression.unit_importance import Gates, magnitudes
 from lmopt.models.families import Kind, Units, find_units
 from tests.lmopt.small_families import batch, tiny
 

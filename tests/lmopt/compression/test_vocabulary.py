@@ -30,9 +30,13 @@ from transformers import (
     XLMRobertaTokenizer,
 )
 
+from lmopt.compression.vocabulary import (
+    factorize_vocabulary,
+    kept_ids,
+    trim_tokenizer,
+    trim_vocabulary,
+)
 from lmopt.data.tokens import Tokens, pad, tokenize
-from lmopt.methods.factorization import factorize_vocabulary
-from lmopt.methods.vocabulary import kept_ids, trim_tokenizer, trim_vocabulary
 from lmopt.models.loading import load_classifier, load_tokenizer, save_model
 
 NARROW = {

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lmopt.data.batches import Examples
-from lmopt.data.tokens import Tokens, tokenize
-from lmopt.methods import sparsity as pruning
-from lmopt.methods.sparsity import (
+from lmopt.compression import sparsity as pruning
+from lmopt.compression.sparsity import (
     global_masks,
     input_norms,
     magnitude_mask,
@@ -17,6 +15,8 @@ from lmopt.methods.sparsity import (
     set_masks,
     wanda_mask,
 )
+from lmopt.data.batches import Examples
+from lmopt.data.tokens import Tokens, tokenize
 from lmopt.models.loading import encoder_layers, load_classifier, load_tokenizer
 from lmopt.models.zeros import measured_sparsity, prunable_matrices
 from lmopt.runtimes.manifest import transfer_bytes

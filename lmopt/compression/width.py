@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from lmopt.config.capability import width_refusal
+from lmopt.compression.unit_importance import magnitudes
+from lmopt.config.shape import width_refusal
 from lmopt.data.batches import padded, subset
 from lmopt.data.tokens import Tokens
-from lmopt.methods.unit_importance import magnitudes
 from lmopt.models.families import Kind, find_units, keep_units
 from lmopt.models.shape import ffn_field
 

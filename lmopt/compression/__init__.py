@@ -1,0 +1,1 @@
+"""Compression algorithms on torch models, each usable alone."""

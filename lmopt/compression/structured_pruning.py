@@ -1,0 +1,219 @@
+"""Structured pruning: FFN neurons and attention heads are removed for real, least important first.
+
+They are masked step by step while the model trains, judged anew at each step, then cut out of the
+matrices; the small model trains on with the same loss.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from lmopt.compression.unit_importance import Gates, magnitudes, score_units
+from lmopt.data.batches import Examples, select, subset
+from lmopt.models.families import Kind, Units, find_units, keep_units
+from lmopt.models.loading import load_classifier, load_tokenizer, save_model
+from lmopt.models.shape import record_units
+from lmopt.progress import Progress
+from lmopt.training.losses import LossFunction, distillation_loss
+from lmopt.training.schedule import cubic, on_schedule, optimizer_steps
+from lmopt.training.trainer import TrainingSettings, train_classifier
+
+VERSION = 1
+UPDATES = 8  # How often units are judged anew and masked.
+GRADUAL_SHARE = 0.5  # Of the training examples; the rest is for the small model.
+MAX_BLOCK = 64
+Criterion = Literal["taylor", "magnitude"]
+Scope = Literal["global", "layer"]
+
+
+def block_size(units: Sequence[Units]) -> int:
+    """In blocks of how many units layers are narrowed: heads one by one, FFN neurons by up to 64.
+
+    The largest divisor of all widths before and after the FFN: pruned widths keep it in common, for
+    weights that share a quantization scale and for the processor's tiles.
+    """
+    if units[0].width > 1:
+        return 1
+    common = math.gcd(*(width for u in units for width in (u.count, u.output.out_features)))
+    return max(n for n in range(1, MAX_BLOCK + 1) if common % n == 0)
+
+
+def choose_units(
+    scores: Sequence[torch.Tensor], keep: float, block: int, scope: Scope
+) -> list[torch.Tensor]:
+    """Masks (units,) of the best units of each layer, 1 kept and 0 not.
+
+    The share `keep` of all units is kept ("global": wherever they are; "layer": in each layer), in
+    whole blocks of `block`, at least one in each layer.
+    """
+    orders = [score.argsort(descending=True, stable=True) for score in scores]
+    blocks = [s[o].view(-1, block).sum(1) for s, o in zip(scores, orders, strict=True)]
+    if scope == "layer":
+        counts = [max(1, round(keep * len(sums))) for sums in blocks]
+    else:
+        for sums in blocks:
+            sums[0] = torch.inf
+        layer = torch.repeat_interleave(torch.tensor([len(sums) for sums in blocks]))
+        best = torch.cat(blocks).argsort(descending=True, stable=True).cpu()
+        best = best[: max(len(blocks), round(keep * len(best)))]
+        counts = torch.bincount(layer[best], minlength=len(blocks)).tolist()
+    masks = [torch.zeros_like(score) for score in scores]
+    for mask, order, count in zip(masks, orders, counts, strict=True):
+        mask[order[: count * block]] = 1
+    return masks
+
+
+def mask_units(gates: Gates, keep: float, criterion: Criterion, scope: Scope) -> None:
+    """Judge the gates' units, mask all but the share `keep`, and begin their scores anew."""
+    scores = []
+    for units in gates.units:
+        score = units.output.get_buffer("unit_score")
+        judged = score if criterion == "taylor" else magnitudes(units)
+        masked = units.output.get_buffer("unit_mask") == 0
+        scores.append(judged.masked_fill(masked, -1.0))  # What is masked stays so.
+        score.zero_()
+    masks = choose_units(scores, keep, block_size(gates.units), scope)
+    for units, mask in zip(gates.units, masks, strict=True):
+        units.output.get_buffer("unit_mask").copy_(mask)
+
+
+def narrow(
+    model: PreTrainedModel,
+    examples: Examples,
+    settings: TrainingSettings,
+    loss_function: LossFunction,
+    *,
+    keeps: Mapping[Kind, float],
+    criterion: Criterion,
+    scope: Scope,
+    scratch: Path,
+    progress: Progress | None = None,
+) -> None:
+    """Remove all units but the shares `keeps`, in place, over `settings.epochs` of training.
+
+    Without training all go at once.
+    """
+    gates = {kind: Gates(find_units(model, kind)) for kind in keeps}
+
+    def update(done: float) -> None:
+        for kind, keep in keeps.items():
+            mask_units(gates[kind], 1 - (1 - keep) * cubic(done), criterion, scope)
+
+    steps = optimizer_steps(len(examples.labels), settings)
+    if steps > 0:
+        after_step = _after_step(list(gates.values()), on_schedule(model, steps, UPDATES, update))
+        train_classifier(
+            model,
+            examples,
+            loss_function,
+            settings,
+            scratch=scratch,
+            stage="structure",
+            progress=progress,
+            after_step=after_step,
+        )
+        assert int(model.schedule_step) == steps, "the schedule did not come to its end"
+        del model.schedule_step
+    else:
+        if criterion == "taylor":
+            score_units(model, list(gates.values()), examples, loss_function, settings)
+        update(1.0)
+    for kind, each in gates.items():
+        for units, kept in zip(each.units, each.remove(), strict=True):
+            keep_units(units, kept)
+        record_units(model, kind)
+
+
+def _after_step(gates: Sequence[Gates], count: Callable[[], None]) -> Callable[[], None]:
+    """Collect the step's scores, then count it."""
+
+    def after_step() -> None:
+        for each in gates:
+            each.collect()
+        count()
+
+    return after_step
+
+
+def prune_structure(
+    model_folder: Path,
+    examples: Examples,
+    settings: TrainingSettings,
+    *,
+    ffn_keep: float,
+    heads_keep: float,
+    criterion: Criterion,
+    scope: Scope,
+    temperature: float,
+    alpha: float,
+    folder: Path,
+    scratch: Path,
+    progress: Progress | None = None,
+) -> None:
+    """Remove neurons and heads of a saved classifier, recover it, save it into `folder`.
+
+    `ffn_keep` and `heads_keep`, in (0, 1], are the shares kept. Each example is seen
+    `settings.epochs` times, by the model that is being narrowed or by the small one. Goes on after
+    a kill: from the checkpoints of either part, or from the narrowed model between them.
+
+    Raises ValueError for a family without an adapter.
+    """
+    keeps: dict[Kind, float] = {"ffn": ffn_keep, "heads": heads_keep}
+    keeps = {kind: keep for kind, keep in keeps.items() if keep < 1}
+    gradual, recovery = split_examples(examples, settings)
+    loss_function = distillation_loss(temperature, alpha)
+    narrowed = scratch / "narrowed"
+    if not narrowed.exists():
+        model = load_classifier(model_folder)
+        narrow(
+            model,
+            gradual,
+            replace(settings, train_examples=None),
+            loss_function,
+            keeps=keeps,
+            criterion=criterion,
+            scope=scope,
+            scratch=scratch / "gradual",
+            progress=_part(progress, 0.0, GRADUAL_SHARE),
+        )
+        unfinished = scratch / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        model.save_pretrained(unfinished)
+        unfinished.rename(narrowed)
+    model = load_classifier(narrowed)
+    if settings.epochs > 0:
+        train_classifier(
+            model,
+            recovery,
+            loss_function,
+            replace(settings, train_examples=None),
+            scratch=scratch / "recovery",
+            stage="structure",
+            progress=_part(progress, GRADUAL_SHARE, 1.0),
+        )
+    save_model(model, load_tokenizer(model_folder), folder)
+
+
+def split_examples(examples: Examples, settings: TrainingSettings) -> tuple[Examples, Examples]:
+    """The examples to narrow the model on, and the others to recover it on."""
+    count = len(examples.labels)
+    limit = min(count, settings.train_examples or count)
+    chosen = subset(count, limit, settings.seed)
+    first = subset(count, round(GRADUAL_SHARE * limit), settings.seed)
+    return select(examples, first), select(examples, np.setdiff1d(chosen, first))
+
+
+def _part(progress: Progress | None, start: float, end: float) -> Progress | None:
+    """Progress of one part of the work as progress of the whole."""
+    if progress is None:
+        return None
+    return lambda stage, share: progress(
+        stage, None if share is None else start + (end - start) * share
+    )
