@@ -11,6 +11,7 @@ from lmopt.config.recipe import Recipe
 from lmopt.data import tokens as datas
 from lmopt.data.dataset import Data
 from lmopt.data.tokens import Tokens
+from lmopt.errors import UserError
 from lmopt.locations import fingerprint, resolve
 from lmopt.methods.layers import LayerChoice, choose_layers, layer_importance
 from lmopt.methods.width import narrow_width
@@ -44,7 +45,7 @@ def drop_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
         for i, layer in enumerate(kept):
             layers[i] = layer
     elif groups > 1:  # Of ALBERT with one group, one layer is run so many times.
-        raise ValueError(
+        raise UserError(
             f"layers that share {groups} groups of weights cannot be dropped from this "
             f"{config.model_type} model: leave layers out"
         )

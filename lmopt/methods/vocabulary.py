@@ -13,6 +13,7 @@ import numpy.typing as npt
 from lmopt.config.recipe import Recipe
 from lmopt.data import tokens as datas
 from lmopt.data.tokens import Tokens
+from lmopt.errors import UserError
 from lmopt.models.embeddings import trim_embeddings, trim_positions
 from lmopt.models.loading import load_classifier, load_tokenizer, save_model
 from lmopt.stages.cache import Stage
@@ -50,7 +51,7 @@ def _tokenizer_state(tokenizer: Any) -> dict[str, Any]:
         kind = state["model"]["type"]
         if kind in {"WordPiece", "BPE", "Unigram"}:
             return state
-    raise ValueError(
+    raise UserError(
         f"{type(tokenizer).__name__} ({kind}) cannot be trimmed, only WordPiece, BPE and Unigram "
         "can: leave vocabulary_min_count out"
     )
@@ -120,7 +121,7 @@ def trim_tokenizer(tokenizer: Any, kept: Ints) -> Any:
         trimmed = load_tokenizer(folder)
     expected = {t: new_ids[i] for t, i in tokenizer.get_vocab().items() if i in new_ids}
     if trimmed.get_vocab() != expected:
-        raise ValueError(
+        raise UserError(
             f"{type(tokenizer).__name__} gives its tokens other ids when it is loaded again: "
             "leave vocabulary_min_count out"
         )

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from lmopt.config.capability import refusal
 from lmopt.config.recipe import Recipe
 from lmopt.environment import configure_libraries, library_versions
+from lmopt.errors import UserError
 from lmopt.measurement.measure import Latency
 from lmopt.methods.base import Texts
 from lmopt.methods.distillation import distill_stage
@@ -81,7 +82,7 @@ def run_recipe(
     """
     configure_libraries(threads)
     if reason := refusal(prepared.runtime.name, recipe):
-        raise ValueError(reason)
+        raise UserError(reason)
     walk = Walk(cache, threads, progress, recipe.device, prepared.runtime)
     recipe = recipe.canonical()
     model, tokens, storage = make_model(walk, prepared, recipe)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from analysis.statistics.uncertainty import clustered_mean, paired_difference
 from lmopt.data.tokens import Tokens, load_tokens
 from lmopt.environment import processor_name
+from lmopt.errors import UserError
 from lmopt.measurement.evaluation import predict
 from lmopt.measurement.measure import evaluate
 from lmopt.models.loading import load_classifier
@@ -132,7 +133,7 @@ def _reload(
         return evaluate_folder(
             written.folder, tokens, SPLITS, pad_id=written.manifest.pad_id, threads=threads
         )
-    except ValueError as error:
+    except UserError as error:
         raise ConfigError(
             f"{written.form} cannot hold the model of trial {row['trial']}: {error}; "
             "export it without --format"
