@@ -24,7 +24,7 @@ from lmopt.pipeline.shared_stages import tokens_stage
 from lmopt.progress import Progress
 from lmopt.runtimes.manifest import Manifest, hash_files
 from lmopt.stages.context import Walk
-from sweeps.definition.errors import ConfigError
+from sweeps.definition.errors import CheckFailedError, ConfigError
 from sweeps.export.artifacts import recipe_of
 from sweeps.export.card import Exported
 
@@ -36,7 +36,7 @@ INTERVAL = 1.96  # Standard errors to each side: 95 %.
 Logits = npt.NDArray[np.float32]
 
 
-class ExportError(RuntimeError):
+class ExportError(CheckFailedError):
     """The exported folder is not what was measured."""
 
 
@@ -191,7 +191,10 @@ def _check_usage(folder: Path, prepared: Prepared, logits: Logits) -> None:
     index = int(shares.max(axis=1).argmax())
     label = prepared.label_names[int(shares[index].argmax())]
     text = prepared.data.splits["test"].texts[index]
-    said, probability = run_usage(folder, text)
+    try:
+        said, probability = run_usage(folder, text)
+    except RuntimeError as error:
+        raise ExportError(str(error)) from error
     if said != label or abs(probability - shares[index].max()) > SAME_PROBABILITY:
         raise ExportError(
             f"{USAGE} says {said!r} with {probability:.4f}, "
