@@ -4,6 +4,7 @@ import importlib.util
 import zipfile
 from pathlib import Path
 
+from lmopt.errors import UserError
 from lmopt.hashing import content_hash, file_hash
 
 LOADERS = {
@@ -25,17 +26,17 @@ def resolve(location: str) -> str:
         spec = importlib.util.find_spec(name) if name.isidentifier() else None
         roots = spec.submodule_search_locations if spec else None
         if not roots:
-            raise ValueError(f"package {name!r} is not installed (in {location!r}): pip install it")
+            raise UserError(f"package {name!r} is not installed (in {location!r}): pip install it")
         folder = Path(next(iter(roots))) / path
         if not folder.exists():
-            raise ValueError(f"no {path!r} inside the installed package {name!r} ({location!r})")
+            raise UserError(f"no {path!r} inside the installed package {name!r} ({location!r})")
         return str(folder)
     path_on_disk = Path(location).expanduser()
     if path_on_disk.exists():
         return str(path_on_disk.resolve())
     looks_like_a_path = location.startswith((".", "/", "~")) or location.count("/") > 1
     if looks_like_a_path or suffix_of(path_on_disk) in LOADERS:
-        raise ValueError(
+        raise UserError(
             f"no such folder or file: {location} in {Path.cwd()}, and it is no hub id "
             "(<owner>/<name>)"
         )

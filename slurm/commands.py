@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from slurm.errors import SchedulerError
 from slurm.records import JOB_VARIABLE
 
 # What names the cluster to talk to. All other SLURM_* describe the job that this process is in, and
@@ -31,7 +32,7 @@ _HOPELESS = re.compile(
 _OVER = re.compile(r"invalid job id|already completing or completed", re.IGNORECASE)
 
 
-class SilentControllerError(RuntimeError):
+class SilentControllerError(SchedulerError):
     """slurmctld does not answer: nothing is known about any job, which is not to say it is dead."""
 
 
@@ -142,7 +143,7 @@ def cancel_jobs(job_ids: Sequence[str]) -> None:
         words = _ask(["scancel", *job_ids]).stderr
         refused = [line for line in words.splitlines() if not _OVER.search(line)]
         if refused:
-            raise RuntimeError(one_line("\n".join(refused)))
+            raise SchedulerError(one_line("\n".join(refused)))
 
 
 def time_limit(job_id: str) -> float | None:

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from slurm.errors import UserError
+
 Kind = Literal["prepare", "worker", "measure", "finalize"]
 # When a job may start, after those that it depends on: their success, their end, their failure.
 Dependency = Literal["afterok", "afterany", "afternotok"]
@@ -27,7 +29,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class ProfileError(ValueError):
+class ProfileError(UserError):
     """A profile that cannot be used; the message is one line with value, rule and remedy."""
 
 

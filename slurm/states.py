@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from slurm import commands as scheduler
+from slurm.errors import SchedulerError
 from slurm.process import is_alive, kill_job
 from slurm.records import Exit, read_exit, read_start, write_record
 
@@ -156,7 +157,7 @@ def cancel(job_ids: Sequence[str], folder: Path) -> None:
             )
     if elsewhere:
         where = ", ".join(f"{job_id} on {host}" for job_id, host in elsewhere.items())
-        raise RuntimeError(f"local jobs must be cancelled on their own machine: {where}")
+        raise SchedulerError(f"local jobs must be cancelled on their own machine: {where}")
 
 
 def log_paths(job_id: str, folder: Path) -> tuple[Path, Path]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from slurm import commands as scheduler
 from slurm import local
+from slurm.errors import UserError
 from slurm.job_process import RecordedCall
 from slurm.profile import Dependency, JobResources, Kind, Profile
 from slurm.states import cancel
@@ -22,7 +23,7 @@ _SUBMISSION_FILE = re.compile(
 )
 
 
-class SubmissionError(ValueError):
+class SubmissionError(UserError):
     """The scheduler refused the jobs, in its own words; nothing of the submission is left."""
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from analysis.errors import UserError
 from analysis.figures.labels import Label, place_labels
 from analysis.figures.points import (
     BEST,
@@ -62,7 +63,7 @@ def front_figure(
     quality = quality_objective(objectives)
     names = [name for name in objectives if name != quality]
     if not names:
-        raise ValueError(f"a figure needs two objectives, got only {quality!r}")
+        raise UserError(f"a figure needs two objectives, got only {quality!r}")
     rows = main_processor(rows, objectives)
     points, linear = figure_points(rows, objectives), linear_quality(rows, quality)
     limits = quality_limits(points, linear, display_of(quality).unit)

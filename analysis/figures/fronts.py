@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.errors import UserError
 from analysis.figures.points import (
     figure_points,
     linear_label,
@@ -43,7 +44,7 @@ def fronts_figure(parts: Mapping[str, pd.DataFrame], objectives: Mapping[str, st
     quality = quality_objective(objectives)
     names = [name for name in objectives if name != quality]
     if not parts or not names:
-        raise ValueError(f"fronts need rows and two objectives, got {len(parts)} and {names}")
+        raise UserError(f"fronts need rows and two objectives, got {len(parts)} and {names}")
     points = {label: figure_points(rows, objectives) for label, rows in parts.items()}
     linear = [linear_quality(rows, quality) for rows in parts.values()]
     floor = min((value for value in linear if value is not None), default=None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.errors import UserError
 from analysis.page.notebooks import notebook_paths, run_notebook, why_failed
 from analysis.page.summary import Summary, summarize
 from analysis.selection.runs import front_parts, load_runs, processor_note, why_not_comparable
@@ -58,7 +59,7 @@ def build_page(
     paths = [Path(run).resolve() for run in runs]
     rows = load_runs(paths)
     if reason := why_not_comparable(rows):
-        raise ValueError(reason)
+        raise UserError(reason)
     figures = folder / "figures"
     shutil.rmtree(figures, ignore_errors=True)  # of an earlier report: names may have changed
     figures.mkdir(parents=True)

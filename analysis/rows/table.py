@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.errors import UserError
 from analysis.rows.schema import COLUMNS, SCHEMA_VERSION, row_table
 
 _KEY = ["trial", "attempt"]
@@ -48,7 +49,7 @@ def read_rows(run_dir: Path) -> pd.DataFrame:
     """
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
-        raise ValueError(f"no run directory {run_dir}; name a folder made by `lmopt submit`")
+        raise UserError(f"no run directory {run_dir}; name a folder made by `lmopt submit`")
     rows = _read_folder(run_dir / "trials")
     for key, overlay in _read_folder(run_dir / "remeasure").items():
         if key in rows:
@@ -81,11 +82,11 @@ def load_results(path: Path) -> pd.DataFrame:
             return read_rows(path)
         path = compacted
     if not path.exists():
-        raise ValueError(f"no results at {path}; name a run directory or a results.parquet")
+        raise UserError(f"no results at {path}; name a run directory or a results.parquet")
     try:
         return _to_frame(pq.read_table(path))
     except (OSError, pa.ArrowInvalid) as error:  # a damaged footer is the former
-        raise ValueError(f"{path} is no whole Parquet file: {error}") from None
+        raise UserError(f"{path} is no whole Parquet file: {error}") from None
 
 
 def final_attempts(rows: pd.DataFrame) -> pd.DataFrame:
@@ -183,7 +184,7 @@ def _refuse_newer(table: pa.Table, path: Path) -> None:
         return
     version = table["schema_version"][0].as_py()
     if (version or 0) > SCHEMA_VERSION:
-        raise ValueError(f"{path} has schema {version}, not {SCHEMA_VERSION}; update lmopt")
+        raise UserError(f"{path} has schema {version}, not {SCHEMA_VERSION}; update lmopt")
 
 
 def _lay_over(row: pa.Table, overlay: pa.Table) -> pa.Table:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.errors import UserError
 from analysis.rows.schema import COLUMNS
 from analysis.rows.table import final_attempts
 
@@ -19,7 +20,7 @@ def quality_objective(objectives: Mapping[str, str]) -> str:
         ValueError: there are no objectives.
     """
     if not objectives:
-        raise ValueError("objectives must name at least one column, got none")
+        raise UserError("objectives must name at least one column, got none")
     maximized = [name for name, direction in objectives.items() if direction == "maximize"]
     return next((name for name in objectives if name in _QUALITY), [*maximized, *objectives][0])
 
@@ -44,5 +45,5 @@ def objective_values(rows: pd.DataFrame, objectives: Mapping[str, str]) -> NDArr
     """
     for name in objectives:
         if name not in rows:
-            raise ValueError(f"objective {name!r} is not a column; see docs/results-schema.md")
+            raise UserError(f"objective {name!r} is not a column; see docs/results-schema.md")
     return rows[list(objectives)].to_numpy(dtype=float, na_value=np.nan)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from analysis.errors import UserError
 from analysis.rows.recipes import recipe_of, records
 from analysis.rows.schema import COLUMNS
 from analysis.selection.objectives import candidates
@@ -61,9 +62,9 @@ def matching(rows: pd.DataFrame, condition: str) -> pd.DataFrame:
     try:
         mask = frame.eval(condition, engine="python", local_dict={}, global_dict={})
     except Exception as error:  # pandas raises what Python's parser and operators do
-        raise ValueError(_explain(condition, error, frame)) from None
+        raise UserError(_explain(condition, error, frame)) from None
     if not isinstance(mask, pd.Series) or not pd.api.types.is_bool_dtype(mask.dtype):
-        raise ValueError(
+        raise UserError(
             f"{condition!r} is no condition: compare a column with a value, as in 'bits <= 4'; "
             f"{_columns(frame)}"
         )
@@ -82,7 +83,7 @@ def sorted_by(table: pd.DataFrame, models: pd.DataFrame, column: str) -> pd.Data
     name = column.removeprefix("-")
     values = frame[name] if name in frame else table.get(name)
     if values is None:
-        raise ValueError(f"no column {name!r}{_near(name, frame)}; {_columns(frame)}")
+        raise UserError(f"no column {name!r}{_near(name, frame)}; {_columns(frame)}")
     ascending = (_BETTER_HIGH.match(name) is None) != column.startswith("-")
     order = values.reset_index(drop=True).sort_values(ascending=ascending, kind="stable").index
     return table.iloc[order].reset_index(drop=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.errors import UserError
 from analysis.rows.table import load_results
 from analysis.rows.units import counted
 from analysis.selection.objectives import candidates
@@ -31,9 +32,9 @@ def load_runs(paths: Sequence[str | Path]) -> dict[str, pd.DataFrame]:
     """
     places = [Path(path).resolve() for path in paths if str(path)]
     if not places:
-        raise ValueError("no run given: name the folder of a run or its results.parquet")
+        raise UserError("no run given: name the folder of a run or its results.parquet")
     if twice := [str(place) for place, count in Counter(places).items() if count > 1]:
-        raise ValueError(f"{twice[0]} is given twice; name each run once")
+        raise UserError(f"{twice[0]} is given twice; name each run once")
     folders = [place.parent if place.suffix == ".parquet" else place for place in places]
     depth = 1
     while len({_tail(folder, depth) for folder in folders}) < len(folders):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.errors import UserError
 from analysis.selection.fronts import front_rows
 from analysis.selection.hypervolume import hypervolume_of
 from analysis.selection.objectives import objective_values
@@ -35,9 +36,9 @@ def compare_runs(runs: Runs, objectives: Mapping[str, str]) -> Comparison:
         ValueError: not two runs, or runs whose numbers are relative to different things.
     """
     if len(runs) != 2:
-        raise ValueError(f"compare takes two runs, got {len(runs)}; lmopt report takes more")
+        raise UserError(f"compare takes two runs, got {len(runs)}; lmopt report takes more")
     if reason := why_not_comparable(runs):
-        raise ValueError(reason)
+        raise UserError(reason)
     rows = {name: main_processor(found, objectives) for name, found in runs.items()}
     warning = processor_note(runs, objectives)
     same = len({tuple(processors(found)[:1]) for found in rows.values()}) == 1

@@ -11,6 +11,7 @@ from torch.nn.functional import cosine_similarity
 from lmopt.config.shape import layers_refusal
 from lmopt.data.batches import padded, subset
 from lmopt.data.tokens import Tokens
+from lmopt.errors import UserError
 
 LayerChoice = Literal["even", "first", "last", "importance"]
 LAYER_CHOICES: tuple[LayerChoice, ...] = get_args(LayerChoice)
@@ -28,7 +29,7 @@ def choose_layers(
     `importance` (count,). Raises ValueError if `keep` does not fit the model.
     """
     if reason := layers_refusal(keep, count):
-        raise ValueError(reason)
+        raise UserError(reason)
     if choice == "even":
         return [(i + 1) * count // keep - 1 for i in range(keep)]
     if choice == "first":

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from lmopt.compression.layers import LayerChoice, choose_layers, layer_importance
 from lmopt.compression.width import narrow_width
 from lmopt.data.tokens import Tokens
+from lmopt.errors import UserError
 from lmopt.models.loading import encoder_layers, load_classifier, load_tokenizer, save_model
 from lmopt.models.shape import select_layers
 from lmopt.models.static import make_static
@@ -37,7 +38,7 @@ def drop_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
         for i, layer in enumerate(kept):
             layers[i] = layer
     elif groups > 1:  # Of ALBERT with one group, one layer is run so many times.
-        raise ValueError(
+        raise UserError(
             f"layers that share {groups} groups of weights cannot be dropped from this "
             f"{config.model_type} model: leave layers out"
         )

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt.data.tokens import Tokens
+from lmopt.errors import UserError
 from lmopt.models.embeddings import (
     factorize_embeddings,
     trim_embeddings,
@@ -51,7 +52,7 @@ def _tokenizer_state(tokenizer: Any) -> dict[str, Any]:
         kind = state["model"]["type"]
         if kind in {"WordPiece", "BPE", "Unigram"}:
             return state
-    raise ValueError(
+    raise UserError(
         f"{type(tokenizer).__name__} ({kind}) cannot be trimmed, only WordPiece, BPE and Unigram "
         "can: leave vocabulary_min_count out"
     )
@@ -121,7 +122,7 @@ def trim_tokenizer(tokenizer: Any, kept: Ints) -> Any:
         trimmed = load_tokenizer(folder)
     expected = {t: new_ids[i] for t, i in tokenizer.get_vocab().items() if i in new_ids}
     if trimmed.get_vocab() != expected:
-        raise ValueError(
+        raise UserError(
             f"{type(tokenizer).__name__} gives its tokens other ids when it is loaded again: "
             "leave vocabulary_min_count out"
         )

@@ -17,6 +17,7 @@ from lmopt.compression.unit_importance import magnitudes
 from lmopt.config.shape import width_refusal
 from lmopt.data.batches import padded, subset
 from lmopt.data.tokens import Tokens
+from lmopt.errors import UserError
 from lmopt.models.families import Kind, find_units, keep_units
 from lmopt.models.shape import ffn_field
 
@@ -50,7 +51,7 @@ def narrow_width(model: PreTrainedModel, tokens: Tokens, width: int) -> PreTrain
     config = model.config
     hidden, heads = config.hidden_size, config.num_attention_heads
     if reason := width_refusal(width, hidden, heads):
-        raise ValueError(reason)
+        raise UserError(reason)
     _check_family(model)
     directions = hidden_components(model, tokens, width)
     model.requires_grad_(False)
@@ -72,7 +73,7 @@ def _check_family(model: PreTrainedModel) -> None:
         None,
         config.hidden_size,
     ):
-        raise ValueError(
+        raise UserError(
             f"the hidden size of this {family} model cannot be cut: leave hidden_size out, "
             "or name a narrower checkpoint as student.model"
         )

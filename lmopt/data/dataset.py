@@ -13,6 +13,7 @@ from lmopt.config.task import SplitConfig, TaskConfig
 from lmopt.data.chunking import chunk_rows
 from lmopt.data.sources import Rows, read_rows
 from lmopt.data.tokens import Ints
+from lmopt.errors import UserError
 from lmopt.hashing import content_hash
 
 VERSION = 1
@@ -123,7 +124,7 @@ def split_documents(rows: Rows, shares: dict[str, float], seed: int) -> dict[str
     for label in sorted(classes, key=str):
         documents = list(classes[label])
         if len(documents) < len(shares):
-            raise ValueError(
+            raise UserError(
                 f"class {label!r} has {len(documents)} document(s), but {len(shares)} splits "
                 "need one each: add examples or remove the class"
             )
@@ -155,11 +156,11 @@ def _check(content: dict[str, Any], task: TaskConfig) -> None:
     train = set(content["train"]["labels"])
     for name in SPLITS:
         if not content[name]["texts"]:
-            raise ValueError(f"the {name} split of {task.dataset} is empty: add labelled examples")
+            raise UserError(f"the {name} split of {task.dataset} is empty: add labelled examples")
         unseen = set(content[name]["labels"]) - train
         if unseen:
             labels = ", ".join(repr(names[i]) for i in sorted(unseen))
-            raise ValueError(f"class {labels} is in {name} but not in train ({task.dataset})")
+            raise UserError(f"class {labels} is in {name} but not in train ({task.dataset})")
     if len(train) < 2:  # Though a dataset may name more.
         only = names[train.pop()]
-        raise ValueError(f"{task.dataset} has one class ({only!r}): at least 2 are needed")
+        raise UserError(f"{task.dataset} has one class ({only!r}): at least 2 are needed")

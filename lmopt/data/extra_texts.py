@@ -12,6 +12,7 @@ from lmopt.config.task import TaskConfig
 from lmopt.data.chunking import SENTENCE_END, chunk_text, pack
 from lmopt.data.dataset import Data, Split
 from lmopt.data.sources import read_texts
+from lmopt.errors import UserError
 from lmopt.hashing import content_hash
 
 VERSION = 1
@@ -36,7 +37,7 @@ def build_unlabelled(task: TaskConfig, data: Data, folder: Path) -> None:
     texts = [text for part in parts for text in part.texts]
     kept = without_held_out(texts, data)
     if not kept:
-        raise ValueError(
+        raise UserError(
             f"none of the {len(texts)} unlabelled texts is left: the others are repeated, or in "
             "the task's own data; give other text (task.unlabelled, task.rechunk)"
         )

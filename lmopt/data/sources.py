@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmopt.config.task import TaskConfig, UnlabelledConfig
+from lmopt.errors import UserError
 from lmopt.locations import LOADERS, resolve, suffix_of
 
 SPLIT_NAMES = {"train": "train", "validation": "validation", "dev": "validation", "test": "test"}
@@ -36,7 +37,7 @@ def read_rows(task: TaskConfig) -> tuple[dict[str, Rows], list[str] | None]:
     else:
         tables = {SPLIT_NAMES[n]: table for n, table in tables.items() if n in SPLIT_NAMES}
     if not tables.keys() & {"all", "train"}:
-        raise ValueError(f"{task.dataset} has no train split: name one of its splits 'train'")
+        raise UserError(f"{task.dataset} has no train split: name one of its splits 'train'")
     rows = {name: _read_columns(table, task, name) for name, table in tables.items()}
     feature = next(iter(tables.values())).features[task.label_column]
     return rows, getattr(feature, "names", None)
@@ -59,7 +60,7 @@ def read_texts(config: UnlabelledConfig) -> list[str]:
         for table in _load_tables(location).values():
             if config.text_column not in table.column_names:
                 there = ", ".join(table.column_names)
-                raise ValueError(
+                raise UserError(
                     f"no column {config.text_column!r} (task.unlabelled.text_column) in "
                     f"{config.dataset}: it has {there}"
                 )
@@ -73,7 +74,7 @@ def _read_class_folders(path: Path) -> Rows:
         text = file.read_text(encoding="utf-8", errors="replace")
         name = f"{file.parent.name}/{file.name}"
         if not text.strip():
-            raise ValueError(f"empty text in {name}: fill or remove the file ({path})")
+            raise UserError(f"empty text in {name}: fill or remove the file ({path})")
         rows.texts.append(text)
         rows.labels.append(file.parent.name)
         rows.groups.append(name)
@@ -91,7 +92,7 @@ def _load_tables(location: str) -> Mapping[str, Any]:
             return dict(datasets.load_dataset(location))
         except Exception as error:  # The library raises a dozen kinds, network errors among them.
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(
+            raise UserError(
                 f"dataset {location!r} is no file, folder or hub id: {reason}"
             ) from None
     if (path / "dataset_dict.json").exists() or (path / "dataset_info.json").exists():
@@ -101,7 +102,7 @@ def _load_tables(location: str) -> Mapping[str, Any]:
         [path] if path.is_file() else sorted(p for p in path.iterdir() if suffix_of(p) in LOADERS)
     )
     if not files or any(suffix_of(p) not in LOADERS for p in files):
-        raise ValueError(
+        raise UserError(
             f"no data in {location}: expected a folder saved by datasets, <class>/*.txt, "
             f"or {', '.join(LOADERS)} files (or one of these as .gz or alone in a .zip)"
         )
@@ -115,7 +116,7 @@ def _split_name(path: Path, files: int) -> str:
         return SPLIT_NAMES[stem]
     if files == 1:
         return "all"
-    raise ValueError(f"{path.name} is no split: call the files train, validation and test")
+    raise UserError(f"{path.name} is no split: call the files train, validation and test")
 
 
 def _load_file(path: Path) -> Any:
@@ -138,7 +139,7 @@ def _load_file(path: Path) -> Any:
             )
         except Exception as error:
             reason = str(error.__cause__ or error).splitlines()[0]
-            raise ValueError(f"{path} is not a readable {suffix} file: {reason}") from None
+            raise UserError(f"{path} is not a readable {suffix} file: {reason}") from None
 
 
 def _read_columns(table: Any, task: TaskConfig, split: str) -> Rows:
@@ -146,17 +147,15 @@ def _read_columns(table: Any, task: TaskConfig, split: str) -> Rows:
         column = getattr(task, field)
         if column is not None and column not in table.column_names:
             there = ", ".join(table.column_names)
-            raise ValueError(
+            raise UserError(
                 f"no column {column!r} (task.{field}) in {task.dataset}: it has {there}"
             )
     texts, labels = list(table[task.text_column]), list(table[task.label_column])
     for row, (text, label) in enumerate(zip(texts, labels, strict=True)):
         if not isinstance(text, str) or not text.strip():
-            raise ValueError(
-                f"empty text in row {row} of {split} ({task.dataset}): fill or drop it"
-            )
+            raise UserError(f"empty text in row {row} of {split} ({task.dataset}): fill or drop it")
         if _is_missing(label):
-            raise ValueError(
+            raise UserError(
                 f"missing label in row {row} of {split} ({task.dataset}): fill or drop it"
             )
     groups: Iterable[object] = range(len(texts))

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from lmopt.errors import UserError
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -28,7 +30,7 @@ def trim_embeddings(model: PreTrainedModel, kept: Ints) -> None:
     """
     table = word_table(model)
     if kept[-1] >= table.num_embeddings:
-        raise ValueError(
+        raise UserError(
             f"the tokenizer has an id {kept[-1]}, but the model has only {table.num_embeddings} "
             "word embeddings: save the two with equal sizes, or leave vocabulary_min_count out"
         )
@@ -66,7 +68,7 @@ def _renumber_config(model: PreTrainedModel, new_ids: dict[int, int]) -> None:
     config = model.config
     old_pad = config.pad_token_id
     if old_pad is not None and old_pad not in new_ids:
-        raise ValueError(
+        raise UserError(
             f"pad_token_id {old_pad} of the model's config.json is no special token of its "
             "tokenizer: correct it, or leave vocabulary_min_count out"
         )
@@ -100,9 +102,9 @@ def add_factorization(model: PreTrainedModel, rank: int) -> None:
     """
     table = model.get_input_embeddings()
     if isinstance(table, nn.Sequential):
-        raise ValueError("the word embeddings are factorised already: leave embedding_rank out")
+        raise UserError("the word embeddings are factorised already: leave embedding_rank out")
     if not 1 <= rank < table.embedding_dim:
-        raise ValueError(
+        raise UserError(
             f"embedding_rank must be in [1, {table.embedding_dim - 1}] for this model, got {rank}"
         )
     first = nn.Embedding(table.num_embeddings, rank, table.padding_idx)

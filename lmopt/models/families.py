@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from lmopt.errors import UserError
+
 Kind = Literal["ffn", "heads"]
 # The names of BERT's modules, kept by those who copied it.
 BERT_LIKE = {"bert", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert", "rembert"}
@@ -57,7 +59,7 @@ def find_units(model: PreTrainedModel, kind: Kind) -> list[Units]:
         return [_mpnet(layer, kind) for layer in base.encoder.layer]
     if family in DEBERTA:
         return [_deberta(layer, kind) for layer in base.encoder.layer]
-    raise ValueError(
+    raise UserError(
         f"no neurons or heads can be removed from {family} models, there is no adapter for them: "
         "leave ffn_keep and heads_keep out (every other pass works)"
     )
@@ -111,7 +113,7 @@ def _deberta(layer: Any, kind: Kind) -> Units:
         return Units((layer.intermediate.dense,), layer.output.dense, 1)
     attention = layer.attention.self
     if getattr(attention, "talking_head", False):
-        raise ValueError(
+        raise UserError(
             "no heads can be removed from a DeBERTa with talking_head, which mixes them: "
             "leave heads_keep out (ffn_keep works)"
         )

@@ -13,6 +13,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from lmopt.errors import UserError
 from lmopt.locations import resolve
 from lmopt.models.shape import recorded_shape, reshaped
 
@@ -51,7 +52,7 @@ def load_classifier(model: str | Path, label_names: list[str] | None = None) -> 
     options["output_loading_info"] = True
     loaded, info = _load(reshaped(kind, shape), model, options)
     if label_names is None and (wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]})):
-        raise ValueError(f"the weights in {str(model)!r} do not fit its shape {shape}: {wrong[0]}")
+        raise UserError(f"the weights in {str(model)!r} do not fit its shape {shape}: {wrong[0]}")
     loaded.__class__ = kind  # The shape is there: now it is a model like any other.
     return loaded
 
@@ -74,7 +75,7 @@ def _load(kind: Any, model: str | Path, options: dict[str, Any]) -> Any:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         what = kind.__name__.removeprefix("Auto")
-        raise ValueError(f"no {what} can be loaded from {str(model)!r}: {reason}") from error
+        raise UserError(f"no {what} can be loaded from {str(model)!r}: {reason}") from error
 
 
 def check_length(model: str | Path, max_length: int) -> None:
@@ -84,7 +85,7 @@ def check_length(model: str | Path, max_length: int) -> None:
     if positions is not None and config.model_type in OFFSET_POSITIONS:
         positions -= 1 + (1 if config.model_type == "mpnet" else config.pad_token_id)
     if positions is not None and positions > 0 and max_length > positions:
-        raise ValueError(
+        raise UserError(
             f"task.max_length must be at most {positions} for {model}, got {max_length}"
         )
 
@@ -105,7 +106,7 @@ def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not stacks:
         kind = model.config.model_type
-        raise ValueError(
+        raise UserError(
             f"no stack of {count} encoder layers in this {kind} model: its layers "
             "cannot be dropped or pruned (leave layers and sparsity out)"
         )

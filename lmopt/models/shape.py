@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from lmopt.errors import UserError
 from lmopt.models.embeddings import add_factorization
 from lmopt.models.families import Kind, find_units, keep_units
 
@@ -29,7 +30,7 @@ def reshape(model: PreTrainedModel, shape: Mapping[str, Any]) -> None:
         elif key == "embedding_rank":
             add_factorization(model, value)
         else:
-            raise ValueError(f"{SHAPE} has an entry {key!r} that this version of lmopt cannot read")
+            raise UserError(f"{SHAPE} has an entry {key!r} that this version of lmopt cannot read")
 
 
 def reshaped(kind: type[PreTrainedModel], shape: Mapping[str, Any]) -> type[PreTrainedModel]:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from lmopt.errors import UserError
 from lmopt.models.loading import encoder_layers
 
 FEW = 0.01  # Of all weights: no pruning made these.
@@ -27,7 +28,7 @@ def zeros_of(model: PreTrainedModel) -> Callable[[], None] | None:
     """
     try:
         weights = [matrix.weight for matrix in prunable_matrices(model)]
-    except ValueError:  # A family without a stack of layers cannot have been pruned.
+    except UserError:  # A family without a stack of layers cannot have been pruned.
         return None
     masks = [weight != 0 for weight in weights]
     if not weights or sum(int((~m).sum()) for m in masks) < FEW * sum(m.numel() for m in masks):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from lmopt.errors import UserError
 from lmopt.models.shape import SHAPE
 from lmopt.models.static import StaticConfig
 from lmopt.runtimes.manifest import (
@@ -121,7 +122,7 @@ def _export_onnx(model: Any, inputs: Sequence[str], path: Path) -> None:
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         reason = str(error).strip().splitlines()[0]
         kind = model.config.model_type
-        raise ValueError(f"torch cannot export this {kind} model to ONNX: {reason}") from error
+        raise UserError(f"torch cannot export this {kind} model to ONNX: {reason}") from error
 
 
 def halve_weights(path: Path) -> None:

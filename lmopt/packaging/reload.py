@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt.data.tokens import concatenate, load_tokens
+from lmopt.errors import UserError
 from lmopt.measurement.evaluation import predict
 from lmopt.runtimes.base import Ints, Session
 
@@ -47,7 +48,7 @@ def evaluate_folder(
         )
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
-            raise ValueError(lines[-1].removeprefix("ValueError: "))
+            raise UserError(lines[-1].removeprefix("ValueError: "))
         with np.load(str(spec["output"])) as arrays:
             return dict(arrays)
 

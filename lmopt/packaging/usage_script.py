@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lmopt.errors import UserError
+
 USAGE = "usage.py"
 _HEAD = '''"""Prints the label of a text and its probability: python usage.py "some text"
 
@@ -92,7 +94,7 @@ def usage_text(
         load, name = "import onnxruntime as ort", "onnxruntime"
         body = _ONNX.format(file=kinds[".onnx"])
     else:
-        raise ValueError(
+        raise UserError(
             f"only lmopt runs {', '.join(files)}: use --format onnx or --format transformers"
         )
     package = "tokenizers" if fast else "transformers"

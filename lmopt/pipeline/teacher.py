@@ -6,6 +6,7 @@ import torch
 
 from lmopt.config.models import TeacherConfig
 from lmopt.data.batches import Examples
+from lmopt.errors import UserError
 from lmopt.models.loading import load_classifier, load_config, load_tokenizer, save_model
 from lmopt.progress import Progress
 from lmopt.tasks.classification import label_order, reorder_head
@@ -28,7 +29,7 @@ def is_finetuned(teacher: TeacherConfig, label_names: list[str]) -> bool:
     fits = has_head and config.num_labels == len(label_names)
     if teacher.finetuned and not fits:
         head = f"a head of {config.num_labels} classes" if has_head else "no classification head"
-        raise ValueError(
+        raise UserError(
             f"teacher.finetuned is true, but {teacher.model} has {head} and the task has "
             f"{len(label_names)} classes: set teacher.finetuned to false to train one"
         )

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt.environment import configure_libraries, library_versions
+from lmopt.errors import UserError
 from lmopt.measurement.measure import Latency
 from lmopt.methods.base import Context, Texts
 from lmopt.methods.mixed_precision import storage_of
@@ -73,7 +74,7 @@ def run_recipe(
     """
     configure_libraries(threads)
     if reason := refusal(prepared.runtime.name, recipe):
-        raise ValueError(reason)
+        raise UserError(reason)
     walk = Walk(cache, threads, progress, recipe.device, prepared.runtime)
     recipe = recipe.canonical()
     model, tokens, storage = make_model(walk, prepared, recipe)

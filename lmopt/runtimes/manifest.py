@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lmopt.errors import UserError
 from lmopt.hashing import file_hash
 from lmopt.stages.cache import RECORD
 
@@ -57,7 +58,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read an artifact's manifest; ValueError if the folder is no artifact."""
     path = folder / MANIFEST
     if not path.exists():
-        raise ValueError(f"{folder} is no artifact: it has no {MANIFEST}")
+        raise UserError(f"{folder} is no artifact: it has no {MANIFEST}")
     fields: dict[str, Any] = json.loads(path.read_text())
     return Manifest(**fields | {k: tuple(v) for k, v in fields.items() if isinstance(v, list)})
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lmopt.errors import UserError
 from lmopt.runtimes.base import PACKAGES, Ints, Session, Shape
 from lmopt.runtimes.manifest import Manifest, read_manifest
 
@@ -26,7 +27,7 @@ def open_session(
         return _open_onnxruntime(artifact, manifest, threads)
     if manifest.runtime == "openvino":
         return _open_openvino(artifact, manifest, threads, shape)
-    raise ValueError(f"{artifact} needs runtime {manifest.runtime!r}; known: {', '.join(PACKAGES)}")
+    raise UserError(f"{artifact} needs runtime {manifest.runtime!r}; known: {', '.join(PACKAGES)}")
 
 
 def _open_openvino(

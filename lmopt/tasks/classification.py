@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from lmopt.errors import UserError
+
 
 def label_order(id2label: dict[int, str], label_names: list[str]) -> list[int]:
     """For each of the task's classes, the index of the model's output that means it.
@@ -21,7 +23,7 @@ def label_order(id2label: dict[int, str], label_names: list[str]) -> list[int]:
     generic = all(re.fullmatch(r"label_\d+", name) for name in theirs)
     if generic and label_names == [str(i) for i in range(count)]:
         return list(range(count))
-    raise ValueError(
+    raise UserError(
         f"the teacher's classes ({', '.join(id2label[i] for i in range(count))}) are not the "
         f"task's ({', '.join(label_names)}): set id2label in its config.json, "
         "or teacher.finetuned to false to train a new head"

@@ -2,6 +2,8 @@
 
 import torch
 
+from lmopt.errors import UserError
+
 
 def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 natively (emulation is slower than fp32)."""
@@ -20,5 +22,5 @@ def pick_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device 'cuda' asked for, but torch sees no GPU here: use 'auto' or 'cpu'")
+        raise UserError("device 'cuda' asked for, but torch sees no GPU here: use 'auto' or 'cpu'")
     return torch.device(device)

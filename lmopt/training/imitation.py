@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from lmopt.errors import UserError
 from lmopt.models.loading import load_classifier, load_config, load_tokenizer
 from lmopt.models.static import StaticConfig
 from lmopt.training.losses import attention_loss, hidden_loss, mean_state
@@ -26,7 +27,7 @@ def token_map(student_tokenizer: Any, teacher_tokenizer: Any) -> torch.Tensor:
     student_ids = student_tokenizer.get_vocab()
     unknown = [token for token in student_ids if token not in teacher_ids]
     if unknown:
-        raise ValueError(
+        raise UserError(
             "hidden_weight, attention_weight and pretrain_epochs need a student that reads the "
             "teacher's tokens: "
             f"{len(unknown)} of its {len(student_ids)} (such as {unknown[0]!r}) are not in the "
@@ -45,7 +46,7 @@ def check_features(
     token_map(load_tokenizer(student), load_tokenizer(teacher))
     if attention_weight > 0 and dropout != 0:
         got = "the model's own" if dropout is None else dropout
-        raise ValueError(
+        raise UserError(
             "attention_weight needs dropout 0 (dropout draws zeros into the attention that is "
             f"compared), got {got}: set recipe.dropout"
         )

@@ -35,6 +35,7 @@ from lmopt.data.batches import (
     subset,
 )
 from lmopt.data.tokens import Tokens
+from lmopt.errors import UserError
 from lmopt.progress import Progress
 from lmopt.training.device import autocast, has_bf16, pick_device
 from lmopt.training.imitation import FeatureLoss
@@ -46,7 +47,7 @@ CHECKPOINT_SECONDS = float(os.environ.get("LMOPT_CHECKPOINT_S", "60"))
 COMPLETE = "complete"  # Written into a checkpoint folder after everything else.
 
 
-class DivergedError(RuntimeError):
+class DivergedError(UserError):
     """The loss is not finite: the trial has failed and has no numbers."""
 
 

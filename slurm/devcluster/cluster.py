@@ -25,11 +25,12 @@ from slurm.devcluster.configuration import (
 )
 from slurm.devcluster.packages import check_packages, program
 from slurm.devcluster.servers import server_running, start_server, stop_servers
+from slurm.errors import UserError
 
 _SOCKET_PATH_LIMIT = 107  # bytes, of a Unix socket
 
 
-class ClusterError(ValueError):
+class ClusterError(UserError):
     """The development cluster cannot do this; one line with the remedy."""
 
 

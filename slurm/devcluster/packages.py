@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 
+from slurm.errors import UserError
+
 _SEARCH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin:/sbin"
 _PACKAGES = {
     "slurmctld": "slurmctld",
@@ -18,7 +20,7 @@ _ACCOUNTING_PACKAGES = {
 }
 
 
-class MissingPackagesError(ValueError):
+class MissingPackagesError(UserError):
     """Slurm's packages are not on this machine; the message says how to get them."""
 
 

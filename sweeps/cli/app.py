@@ -1,6 +1,5 @@
 """The `lmopt` command. Heavy imports happen inside the commands: `lmopt --help` must be instant."""
 
-import errno
 import os
 import sys
 import warnings
@@ -11,6 +10,7 @@ import typer
 
 from sweeps.cli import model_commands as take_home
 from sweeps.cli.encoding import protect_streams
+from sweeps.cli.failures import print_failure
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,37 +33,21 @@ On = Annotated[str, typer.Option(help="Cluster profile: a YAML file, or 'local'.
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Stay and show progress until it is done.")]
 Trials = Annotated[int | None, typer.Option(min=1, help="Budget in all, replacing study.trials.")]
-MISTAKE = 2
 
 
 def main() -> None:
-    """Run the command; a mistake of the user is one line and exit code 2, never a traceback."""
+    """Run the command. Only a defect of lmopt shows a traceback (`sweeps.cli.failures`)."""
     protect_streams()
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # no line of our code
     try:
         app()
-    except (ValueError, OSError, RuntimeError) as error:
-        if os.environ.get("LMOPT_DEBUG"):
-            raise
-        for line in _said(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        sys.exit(MISTAKE if isinstance(error, ValueError) else 1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-
-
-def _said(error: Exception) -> str:
-    """What an error says, without the system's number for it."""
-    if not isinstance(error, OSError) or not error.strerror or error.filename is None:
-        return str(error)
-    remedies = {
-        errno.EACCES: "; look at its rights with 'ls -ld'",
-        errno.EROFS: "; runs need a disk that can be written to",
-        errno.ENOSPC: "; 'lmopt disk RUN --prune' frees what no run keeps",
-        errno.EDQUOT: "; 'lmopt disk RUN --prune' frees what no run keeps",
-    }
-    return f"{error.filename}: {error.strerror.lower()}{remedies.get(error.errno or 0, '')}"
+    except Exception as error:
+        if os.environ.get("LMOPT_DEBUG"):
+            raise
+        sys.exit(print_failure(error))
 
 
 def _print_version(wanted: bool) -> None:
@@ -110,6 +94,7 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Start a sweep: prepare, workers, finalize. Returns at once unless --wait."""
+    from sweeps.definition.errors import ConfigError
     from sweeps.definition.sweep import load_sweep
     from sweeps.jobs.launch import launch_new
     from sweeps.preflight.check import check_inputs
@@ -118,7 +103,7 @@ def submit(
     from sweeps.run.provenance import collect
 
     if dry_run and as_json:
-        raise ValueError("--dry-run prints scripts, not JSON: leave out one of the two")
+        raise ConfigError("--dry-run prints scripts, not JSON: leave out one of the two")
     definition = load_sweep(sweep)
     profile = _load_profile(on)
     if trials is not None:

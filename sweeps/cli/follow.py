@@ -15,6 +15,7 @@ from slurm.states import LIVE
 from sweeps.cli.render import TRIAL_HEADER, headline, status_view, trial_line
 from sweeps.cli.render_files import disk_line
 from sweeps.cli.render_report import print_report
+from sweeps.definition.errors import MISTAKES
 from sweeps.disk.usage import read_disk
 from sweeps.jobs.launch import cancel_run
 from sweeps.report.build import pareto_report
@@ -101,7 +102,7 @@ def follow_to_end(run: Run, console: Console) -> int:
 
 def print_disk_line(run: Run, console: Console) -> None:
     """Print what a run has on disk, if that can be read."""
-    with contextlib.suppress(OSError, ValueError):  # a neighbour's run that is newer, for one
+    with contextlib.suppress(OSError, *MISTAKES):  # a neighbour's run that is newer, for one
         console.print(Text(disk_line(read_disk(run)), style="dim"), soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Explain a definition's mistakes: pydantic's errors, one line for each mistake."""
+"""The errors of the command: users' mistakes, outages, and pydantic's errors in plain lines."""
 
 import difflib
 import types
@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+
+import analysis.errors
+import lmopt.errors
+import slurm.errors
 
 # pydantic's words for its own types, said of the file.
 _WORDING = {
@@ -15,6 +19,20 @@ _WORDING = {
     "union_tag_not_found": "type is missing: float, int or categorical",
     "union_tag_invalid": "type must be {expected_tags}, got '{tag}'",
 }
+
+
+class ConfigError(lmopt.errors.UserError):
+    """A mistake in a file or a command that the user wrote: where it is, what it is, the remedy."""
+
+
+class CheckFailedError(RuntimeError):
+    """What was made did not pass a check of lmopt's own; the message says which."""
+
+
+# Each ends a command with one line and no traceback. A mistake is the user's to correct.
+MISTAKES = (lmopt.errors.UserError, slurm.errors.UserError, analysis.errors.UserError)
+# An outage is nobody's mistake and no defect: a full disk, a silent scheduler, a failed check.
+OUTAGES = (OSError, slurm.errors.SchedulerError, CheckFailedError)
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
@@ -93,7 +111,3 @@ def _options(annotation: Any) -> Iterator[Any]:
             yield from _options(member)
     else:
         yield annotation
-
-
-class ConfigError(ValueError):
-    """A mistake in a file that the user wrote; the message says where, what and the remedy."""

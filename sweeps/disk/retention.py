@@ -23,7 +23,7 @@ from analysis.selection.fronts import front_rows
 from analysis.selection.objectives import candidates
 from lmopt.hashing import content_hash
 from lmopt.stages.cache import GONE, RECORD, last_used, remove_stage
-from sweeps.definition.errors import ConfigError
+from sweeps.definition.errors import MISTAKES, ConfigError
 from sweeps.run.directory import Run, open_run
 from sweeps.run.files import read_json, write_json
 
@@ -103,8 +103,11 @@ def prune_artifacts(run: Run) -> int:
     """Prune the cache as `prune_cache` does; what goes wrong is logged and ends nothing."""
     try:
         freed = prune_cache(run)
-    except (OSError, ValueError) as error:  # a neighbour's run that is newer, a stale handle
+    except (OSError, *MISTAKES) as error:  # a neighbour's run that is newer, a stale handle
         log.warning("the cache was not pruned: %s", error)
+        return 0
+    except Exception:  # A worker's trials must not end for want of room on a disk that has some.
+        log.exception("the cache was not pruned: this is a defect of lmopt")
         return 0
     log.info("%.1f MB of the cache freed", freed / 1e6)
     return freed
@@ -124,7 +127,7 @@ def prune_cache(run: Run) -> int:
     Safe at any moment and from any number of processes: one of them does it.
 
     Raises:
-        ValueError: The rows of a run with the same cache cannot be read: what it keeps is unknown.
+        UserError: The rows of a run with the same cache cannot be read: what it keeps is unknown.
     """
     freed = 0
     run.cache.mkdir(parents=True, exist_ok=True)
@@ -194,7 +197,7 @@ def _other_runs(run: Run) -> Iterator[Run | Path]:
             continue
         try:
             yield open_run(place)
-        except ValueError:
+        except MISTAKES:
             yield place
 
 

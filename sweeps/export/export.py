@@ -106,7 +106,7 @@ def export_trial(
         write_checksums(folder)
         result = _result(dest, folder, choice, exported)
         _put_in_place(folder, dest)
-    except RuntimeError as error:
+    except ExportError as error:
         raise ExportError(f"trial {choice.trial} was not exported: {error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

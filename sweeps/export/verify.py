@@ -12,6 +12,7 @@ import numpy.typing as npt
 from analysis.statistics.uncertainty import clustered_mean, paired_difference
 from lmopt.data.tokens import Tokens, load_tokens
 from lmopt.environment import processor_name
+from lmopt.errors import UserError
 from lmopt.measurement.evaluation import predict
 from lmopt.measurement.measure import evaluate
 from lmopt.models.loading import load_classifier
@@ -24,7 +25,7 @@ from lmopt.pipeline.shared_stages import tokens_stage
 from lmopt.progress import Progress
 from lmopt.runtimes.manifest import Manifest, hash_files
 from lmopt.stages.context import Walk
-from sweeps.definition.errors import ConfigError
+from sweeps.definition.errors import CheckFailedError, ConfigError
 from sweeps.export.card import Exported
 
 SPLITS = ("validation", "test")  # Together, as the trial was evaluated: the batches are the same.
@@ -35,7 +36,7 @@ INTERVAL = 1.96  # Standard errors to each side: 95 %.
 Logits = npt.NDArray[np.float32]
 
 
-class ExportError(RuntimeError):
+class ExportError(CheckFailedError):
     """The exported folder is not what was measured."""
 
 
@@ -132,7 +133,7 @@ def _reload(
         return evaluate_folder(
             written.folder, tokens, SPLITS, pad_id=written.manifest.pad_id, threads=threads
         )
-    except ValueError as error:
+    except UserError as error:
         raise ConfigError(
             f"{written.form} cannot hold the model of trial {row['trial']}: {error}; "
             "export it without --format"
@@ -192,7 +193,10 @@ def _check_usage(folder: Path, prepared: Prepared, logits: Logits) -> None:
     index = int(shares.max(axis=1).argmax())
     label = prepared.label_names[int(shares[index].argmax())]
     text = prepared.data.splits["test"].texts[index]
-    said, probability = run_usage(folder, text)
+    try:
+        said, probability = run_usage(folder, text)
+    except RuntimeError as error:
+        raise ExportError(str(error)) from error
     if said != label or abs(probability - shares[index].max()) > SAME_PROBABILITY:
         raise ExportError(
             f"{USAGE} says {said!r} with {probability:.4f}, "

@@ -10,6 +10,7 @@ from lmopt.pipeline.trial import run_recipe
 from lmopt.training.trainer import DivergedError
 from slurm.profile import JobResources
 from slurm.records import Job
+from sweeps.definition.errors import MISTAKES
 from sweeps.disk.retention import prune_now_and_then, register
 from sweeps.jobs.context import this_job, threads_of
 from sweeps.jobs.prepare import load_prepared
@@ -91,6 +92,8 @@ def run_attempt(
         result["timed_alone"] = False
     except DivergedError as error:
         result = {"state": "FAIL", "error": f"diverged: {error}"}
+    except MISTAKES as error:  # a recipe that the model or the runtime refuses
+        result = {"state": "FAIL", "error": str(error)}
     except Exception as error:  # a failed trial is a result too; the sweep goes on
         traceback.print_exc()
         result = {"state": "FAIL", "error": f"{type(error).__name__}: {error}"}

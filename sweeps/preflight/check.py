@@ -6,8 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lmopt.errors import UserError
 from lmopt.methods.recipe import Recipe
 from slurm.profile import Kind, Profile, load_profile
+from sweeps.definition.errors import ConfigError
 from sweeps.definition.space import describe, grid_size, probes
 from sweeps.definition.sweep import SweepConfig, load_sweep
 from sweeps.preflight.cost import Counts, estimate, model_config
@@ -21,7 +23,7 @@ def check_inputs(sweep: SweepConfig, profile: Profile) -> Counts:
     Return how many texts there are to train on.
 
     Raises:
-        ValueError: A folder, file or column that is not there, a class with one example, an empty
+        UserError: A folder, file or column that is not there, a class with one example, an empty
             text, more threads than cores: one line with the remedy. A hub id can be looked up by
             the prepare job only.
     """
@@ -45,7 +47,7 @@ def check_inputs(sweep: SweepConfig, profile: Profile) -> Counts:
     for key, model in (("teacher", sweep.teacher.model), ("student", sweep.student.model)):
         place = Path(resolve(model)) if model is not None else None
         if place is not None and place.exists() and not (place / "config.json").is_file():
-            raise ValueError(f"{key}.model: no model in {place} (no config.json); name its folder")
+            raise ConfigError(f"{key}.model: no model in {place} (no config.json); name its folder")
     check_shapes(sweep)
     return counts
 
@@ -54,14 +56,14 @@ def check_shapes(sweep: SweepConfig) -> None:
     """Refuse layers, widths and losses that the models on this machine cannot have.
 
     Raises:
-        ValueError: The key, what it must be, and its value.
+        ConfigError: The key, what it must be, and its value.
     """
     models = {"teacher": sweep.teacher.model, "student": sweep.student.model}
     configs = {base: model_config(model) for base, model in models.items() if model is not None}
     seen: set[tuple[str, float, float | None]] = set()
     for where, recipe in _asked(sweep):
         if reason := recipe.refusal(configs.get(recipe.base, {})):
-            raise ValueError(f"{where}.{reason}")
+            raise ConfigError(f"{where}.{reason}")
         imitates = any(getattr(recipe, name) > 0 for name in IMITATION)
         asked = (recipe.base, recipe.attention_weight, recipe.dropout)
         if imitates and asked not in seen and configs.get("teacher") and configs.get(recipe.base):
@@ -98,21 +100,21 @@ def _check_features(where: str, sweep: SweepConfig, recipe: Recipe) -> None:
         check_features(
             resolve(student), resolve(sweep.teacher.model), recipe.attention_weight, recipe.dropout
         )
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+    except UserError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def check_threads(sweep: SweepConfig, profile: Profile) -> None:
     """Refuse timings on fewer cores than threads: they would say nothing of the artifact.
 
     Raises:
-        ValueError: Value, rule and remedy in one line.
+        ConfigError: Value, rule and remedy in one line.
     """
     timing: Kind = "measure" if profile.measure.model_fields_set else "finalize"
     for kind in ("worker", timing):
         cpus = profile.job(kind).cpus
         if sweep.runtime.threads > cpus:
-            raise ValueError(
+            raise ConfigError(
                 f"runtime.threads must be at most the cpus of a {kind} job, got "
                 f"{sweep.runtime.threads} threads and {cpus} cpus: change runtime.threads or the "
                 f"cpus of profile {profile.name}"

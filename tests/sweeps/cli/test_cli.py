@@ -1,6 +1,5 @@
 """The command as a user meets it: help, mistakes, exit codes, JSON."""
 
-import errno
 import fcntl
 import json
 import os
@@ -16,7 +15,6 @@ import pytest
 import yaml
 
 from lmopt.methods.recipe import Recipe
-from sweeps.cli.app import _said
 from sweeps.definition.errors import ConfigError
 from sweeps.run.directory import Run, create_run
 
@@ -70,8 +68,12 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
 
 def test_a_login_node_never_loads_torch() -> None:
     """Nor do a guard, or a finalizer that only submits the next round."""
-    modules = "status, resume, launch, logs, check, report, doctor, guard, finalize"
-    code = f"import sys; from sweeps import {modules}; print('torch' in sys.modules)"
+    modules = [
+        "report.status", "report.build", "run.logs", "preflight.check", "preflight.doctor",
+        "jobs.resume", "jobs.launch", "jobs.guard", "jobs.finalizer",
+    ]  # fmt: skip
+    imported = "; ".join(f"import sweeps.{name}" for name in modules)
+    code = f"import sys; {imported}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
 
@@ -378,16 +380,3 @@ def test_a_path_in_a_remedy_can_be_copied(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         create_run(place, nothing, nothing, tmp_path, {})
     assert f"'lmopt resume {shlex.quote(str(place))}'" in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("number", "said"),
-    [
-        (errno.EROFS, "/x/study.lock: read-only file system; runs need a disk that can be"),
-        (errno.ENOSPC, "/x/study.lock: no space left on device; 'lmopt disk RUN --prune' frees"),
-        (errno.EIO, "/x/study.lock: input/output error"),
-    ],
-)
-def test_what_the_system_refuses_is_said_in_words(number: int, said: str) -> None:
-    assert _said(OSError(number, os.strerror(number), "/x/study.lock")).startswith(said)
-    assert _said(OSError("only words")) == "only words"

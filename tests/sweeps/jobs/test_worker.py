@@ -13,6 +13,7 @@ import torch
 from optuna.trial import TrialState
 
 from analysis.rows.table import read_rows
+from lmopt.errors import UserError
 from lmopt.methods.recipe import Recipe
 from sweeps.jobs import worker
 from sweeps.run import claims
@@ -138,6 +139,26 @@ def test_a_failed_trial_is_a_row_with_its_reason_and_no_number(run: Run, error: 
     assert len(failed) and failed["error"].str.contains(str(error)).all()
     assert failed[["accuracy_test", "size_bytes", "speedup_b1"]].isna().all().all()
     assert (failed["attempt"] == 0).all(), "a Python error is not tried again"
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "traced"),
+    [
+        (UserError("layers must be 1 to 3, got 4"), "layers must be 1 to 3, got 4", False),
+        (ValueError("shapes differ"), "ValueError: shapes differ", True),
+    ],
+)
+def test_a_refused_recipe_is_one_line_and_a_defect_names_its_type(
+    run: Run, capfd: pytest.CaptureFixture[str], error: Exception, said: str, traced: bool
+) -> None:
+    def fail(recipe: Recipe) -> None:
+        if recipe.bits == 8:
+            raise error
+
+    work_together(run, 1, fail)
+    rows = read_rows(run.path)
+    assert set(rows.loc[rows["state"] == "FAIL", "error"]) == {said}
+    assert ("Traceback" in capfd.readouterr().err) == traced
 
 
 def test_memory_that_a_trial_lacks_is_not_its_failure(run: Run) -> None:
