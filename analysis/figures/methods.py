@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.style import INK, SOFT, THEME, empty_panel, log_axis, mark, new_figure
-from analysis.rows.recipes import METHODS
+from analysis.rows.recipes import method_order
 from analysis.tables.claims import pass_name
 from analysis.tables.method_gains import GAINS, MULTIPLY_WITHIN, product_summary, untried_text
 
@@ -49,7 +49,7 @@ def subset_figure(table: pd.DataFrame) -> Figure:
     Args:
         table: of `analysis.tables.method_gains.subset_table`.
     """
-    methods = [name for name in METHODS if any(name in used for used in table["methods"])]
+    methods = method_order(table["methods"])
     rows = max(len(table), 1)
     ratios = {"width_ratios": [0.22 * max(len(methods), 2) + 0.2, 1, 1, 1.2]}
     texts = _subset_texts(table)

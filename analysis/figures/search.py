@@ -115,7 +115,7 @@ def importance_figure(table: pd.DataFrame, trials: int) -> Figure:
             found = table[table["objective"].eq(objective)].set_index("parameter").loc[order]
             r2 = found["r2"].iloc[0]
             look = {"color": "0.45"} if r2 > 0 else {"color": "white", "edgecolor": "0.6"}
-            ax.barh([display_of(name).label for name in order], found["importance"], **look)
+            ax.barh([display_of(name, table).label for name in order], found["importance"], **look)
             ax.errorbar(found["importance"], range(len(order)), xerr=found["error"], fmt="none",
                         ecolor=INK, elinewidth=0.9)  # fmt: skip
             ax.axvline(0, color=SOFT, lw=0.8)
@@ -145,7 +145,8 @@ def slice_figure(
             for row, objective in enumerate(objectives):
                 values = models.loc[kept, objective]
                 _draw_slice(axes[row][column], x[kept], values, objective, on_front[kept])
-            _parameter_ticks(axes[-1][column], name, x, names)
+            axes[-1][column].set_xlabel(_short(name, models))
+            _parameter_ticks(axes[-1][column], x, names)
         for row, objective in enumerate(objectives):
             shown = display_of(objective)
             scale_axis(axes[row][0], "y", objective, models[objective].astype(float) * shown.factor)
@@ -166,8 +167,7 @@ def _draw_slice(
     ax.plot(x[on_front], y[on_front], "o", ms=4.5, mfc=INK, mec="white", mew=0.4, zorder=3)
 
 
-def _parameter_ticks(ax: Axes, name: str, x: np.ndarray, names: list[str] | None) -> None:
-    ax.set_xlabel(_short(name))
+def _parameter_ticks(ax: Axes, x: np.ndarray, names: list[str] | None) -> None:
     levels = np.unique(x)
     if names is not None:
         ax.set_xticks(range(len(names)), names, rotation=40 if max(map(len, names)) > 3 else 0)
@@ -196,9 +196,9 @@ def _apart(levels: np.ndarray) -> list[str]:
     return texts
 
 
-def _short(name: str, *, with_unit: bool = True) -> str:
-    """A label in lines that fit beside a small panel."""
-    shown = display_of(name)
+def _short(name: str, rows: pd.DataFrame | None = None, *, with_unit: bool = True) -> str:
+    """Return a label in lines that fit beside a small panel."""
+    shown = display_of(name, rows)
     label = shown.label.replace(" over the fp32 teacher", "")
     label = f"{label[0].upper()}{label[1:]}" + (
         f" ({shown.unit})" if shown.unit and with_unit else ""
@@ -231,7 +231,7 @@ def parallel_figure(
         for at in np.flatnonzero(idle.any(axis=0)):
             ax.plot([at - 0.06, at + 0.06], [_IDLE, _IDLE], color=SOFT, lw=0.9, zorder=2.5)
         ax.set(xlim=(-0.3, len(names) - 0.45), ylim=(_IDLE - 0.06, 1.06), yticks=[])
-        ax.set_xticks(range(len(names)), [_short(name) for name in names])
+        ax.set_xticks(range(len(names)), [_short(name, models) for name in names])
         ax.grid(False)
         for side in ("top", "right", "bottom", "left"):
             ax.spines[side].set_visible(False)

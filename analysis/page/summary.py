@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.rows.recipes import describe, method_settings, recipe_of, records
+from analysis.rows.recipes import describe, method_settings, records
 from analysis.rows.seeds import seedless
 from analysis.rows.table import final_attempts
 from analysis.rows.units import counted, format_value
@@ -51,7 +51,7 @@ def summarize(rows: pd.DataFrame, objectives: Mapping[str, str]) -> Summary:
         trial=int(row["trial"]),
         worth_it=not loses_too_much(best, rows, objectives),
         rule=rule,
-        settings=describe(method_settings(recipe_of(row))),
+        settings=describe(method_settings(row)),
         facts=_facts(row),
         cautions=[*_cautions(row, rows, objectives), *_cautions_of_run(rows)],
         artifact_path=path if isinstance(path, str) else None,

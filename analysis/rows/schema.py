@@ -49,6 +49,9 @@ _IDENTITY = [
         ("log_path", _TEXT, "the job's log"),
         ("recipe_json", _TEXT, "the canonical recipe, complete"),
         ("recipe_key", _TEXT, "hash of the canonical recipe"),
+        ("methods", _NAMES, "compression methods that the recipe uses, in the order of the walk"),
+        ("settings", _NAMES, "setting of each of these methods, in the same order"),
+        ("idle_parameters", _NAMES, "searched parameters that had no effect in this recipe"),
     )
 ]
 _QUALITY = [
@@ -77,6 +80,18 @@ _SIZE = [
         ("sparsity_measured", _FLOAT, "share", "weights that are exactly zero"),
         ("macs", _INT, "MACs", _MACS),
         ("transfer_bytes", _INT, "bytes", "the model files as gzip sends them"),
+        (
+            "claimed_weight_share",
+            _FLOAT,
+            "share",
+            "bytes of a weight over fp32 as papers count them, zeros left out; null: no claim",
+        ),
+        (
+            "claimed_work_share",
+            _FLOAT,
+            "share",
+            "time of a multiply-accumulate as papers count it, zeros left out; null: no claim",
+        ),
     )
 ]
 
@@ -160,11 +175,17 @@ _PYTHON: Mapping[pa.DataType, tuple[type, ...]] = {
 }
 
 
-def row_table(row: Mapping[str, object], *, partial: bool = False) -> pa.Table:
+Shown = Mapping[str, Mapping[str, str]]
+"""Recipe field -> its unit, header and label, as far as it has them."""
+
+
+def row_table(
+    row: Mapping[str, object], *, partial: bool = False, shown: Shown | None = None
+) -> pa.Table:
     """Check one row and return it as a table of one row, columns in the schema's order.
 
     A `partial` row overrides columns of an existing one: it names `trial` and `attempt` and holds
-    nothing else that is not given.
+    nothing else that is not given. `shown` becomes the metadata of the `param_` columns.
 
     Raises:
         ValueError: an unknown column, a wrong type, a number that is not finite, a COMPLETE row
@@ -184,7 +205,13 @@ def row_table(row: Mapping[str, object], *, partial: bool = False) -> pa.Table:
         values["error"] = " ".join(str(values["error"]).split()) if "error" in values else None
         types = {column.name: column.type for column in COLUMNS} | types
     order = [name for name in _BY_NAME if name in types] + sorted(types.keys() - _BY_NAME.keys())
-    return pa.table({name: pa.array([values.get(name)], types[name]) for name in order})
+    fields = [pa.field(name, types[name], metadata=_metadata(name, shown or {})) for name in order]
+    arrays = [pa.array([values.get(name)], types[name]) for name in order]
+    return pa.table(arrays, schema=pa.schema(fields))
+
+
+def _metadata(name: str, shown: Shown) -> dict[str, str] | None:
+    return dict(shown.get(name.removeprefix("param_"), {})) or None
 
 
 def _plain(value: object) -> object:

@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.errors import UserError
-from analysis.rows.schema import COLUMNS, SCHEMA_VERSION, row_table
+from analysis.rows.schema import COLUMNS, SCHEMA_VERSION, Shown, row_table
 
+SHOWN = "shown"
+"""Key of a frame's `attrs`: `param_` column -> its unit, header and label."""
 _KEY = ["trial", "attempt"]
 _ROW_FOLDERS = ("trials", "remeasure")
 _MADE_FROM = b"lmopt.made_from"
@@ -27,16 +29,19 @@ _NUMBERS = {pa.int64(), pa.float64()}
 _PANDAS_TYPES = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 
 
-def write_row(row: Mapping[str, object], path: Path, *, partial: bool = False) -> None:
+def write_row(
+    row: Mapping[str, object], path: Path, *, partial: bool = False, shown: Shown | None = None
+) -> None:
     """Check one row and write it to `path` atomically; after this returns it survives a power cut.
 
     `partial` writes an overlay for `remeasure/`: `trial`, `attempt` and the columns it overrides.
+    `shown` has the unit, header and label of the searched parameters.
 
     Raises:
         ValueError: the row breaks the schema (see `analysis.rows.schema.row_table`).
         OSError: the file cannot be written (disk full); `path` is then as it was before.
     """
-    _write_atomic(row_table(row, partial=partial), Path(path))
+    _write_atomic(row_table(row, partial=partial, shown=shown), Path(path))
 
 
 def read_rows(run_dir: Path) -> pd.DataFrame:
@@ -61,7 +66,8 @@ def compact(run_dir: Path) -> Path:
     """Write all rows of a run to its `results.parquet`, atomically; return that path."""
     run_dir = Path(run_dir)
     made_from = _fingerprint(run_dir)  # before reading: a row that comes meanwhile makes it stale
-    table = pa.Table.from_pandas(read_rows(run_dir), preserve_index=False)
+    rows = read_rows(run_dir)
+    table = _described(pa.Table.from_pandas(rows, preserve_index=False), rows.attrs.get(SHOWN, {}))
     metadata = {**(table.schema.metadata or {}), _MADE_FROM: made_from}
     path = run_dir / "results.parquet"
     _write_atomic(table.replace_schema_metadata(metadata), path)
@@ -224,4 +230,19 @@ def _mixed_params_as_text(tables: list[pa.Table]) -> list[pa.Table]:
 
 def _to_frame(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas(types_mapper=_PANDAS_TYPES.get)
+    frame.attrs[SHOWN] = {
+        field.name: {key.decode(): text.decode() for key, text in field.metadata.items()}
+        for field in table.schema
+        if field.metadata and field.name.startswith("param_")
+    }
     return frame
+
+
+def _described(table: pa.Table, shown: Shown) -> pa.Table:
+    """Return the table with the unit of every column, and the names of its parameters."""
+    known = {column.name: {"unit": column.unit} for column in COLUMNS if column.unit}
+    fields = [
+        field.with_metadata(dict(shown.get(field.name) or known.get(field.name) or {}))
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields, metadata=table.schema.metadata))

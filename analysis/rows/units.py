@@ -24,20 +24,6 @@ _SHOWN: dict[str, _Shown] = {  # by the unit of the column
     "parameters": ("M", 1e-6, 2),
     "MACs": ("M", 1e-6, 1),
 }
-# Of searched parameters, as they are: no factor, no fixed decimals. A name that says its unit
-# ("epochs", "bits", "layers") or a number without one (temperature, learning rate) is not here.
-_PARAMETER_UNITS = {
-    **dict.fromkeys(
-        ("alpha", "dropout", "token_dropout", "ffn_keep", "heads_keep", "sparsity", "mixed_share"),
-        "share",
-    ),
-    **dict.fromkeys(("hidden_size", "static_width", "static_hidden"), "units"),
-    "batch_size": "examples",
-    "vocabulary_min_count": "uses",
-    "embedding_rank": "dimensions",
-    "clusters": "values",
-    "embedding_clusters": "values",
-}
 _LABELS = {
     "accuracy": "accuracy",
     "accuracy_drop": "drop",
@@ -50,8 +36,6 @@ _LABELS = {
     "speedup": "speed-up over the fp32 teacher",
     "speedup_vs_16": "speed-up over the 16-bit teacher",
     "macs": "multiply-accumulates",
-    "param_ffn_keep": "FFN kept",
-    "param_heads_keep": "heads kept",
 }
 
 
@@ -80,11 +64,15 @@ class Display:
         return f"{label} ({self.unit})" if self.unit else label
 
 
-def display_of(name: str) -> Display:
-    """How the column `name` is shown; an unknown one by its name, as it is."""
+def display_of(name: str, rows: pd.DataFrame | None = None) -> Display:
+    """Return how the column `name` is shown; an unknown one by its name, as it is.
+
+    `rows` say the units and labels of searched parameters, if they are of a run.
+    """
     if name.startswith("param_"):
-        unit = _PARAMETER_UNITS.get(name.removeprefix("param_"), "")
-        return Display(_label(name), unit, 1.0, None, log=False)
+        shown = {} if rows is None else rows.attrs.get("shown", {}).get(name, {})
+        label = shown.get("label", _label(name))
+        return Display(label, shown.get("unit", ""), 1.0, None, log=False)
     source = _UNITS.get(name, "s" if name.startswith("seconds_") else "")
     unit, factor, decimals = _SHOWN.get(source, ("", 1.0, None))
     return Display(_label(name), unit, factor, decimals, log=source in {"bytes", "×", "ms", "s"})

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.rows.recipes import Recipe, describe, records, with_methods
+from analysis.rows.recipes import describe, records, with_methods
 from analysis.selection.objectives import candidates
 from analysis.selection.processors import main_processor
 from analysis.selection.recommendation import best_combination
@@ -62,27 +62,13 @@ def pass_name(methods: tuple[str, ...]) -> str:
 
 
 def _claims(row: Mapping[str, object], baseline: pd.DataFrame) -> tuple[float, float]:
-    """Claimed share of the baseline's bytes, and claimed speed-up; NaN: nothing is claimed."""
-    recipe: Recipe = row["recipe"]  # type: ignore[assignment]
-    width = _width(recipe)
-    dense = 1 - float(recipe.get("sparsity") or 0)
-    # The recipe prunes encoder layers; of all weights fewer are zero, and that is in the row.
-    stored = 1 - _number(row, "sparsity_measured") if dense < 1 else 1.0
-    size = _of_baseline("parameters", row, baseline) * stored * width
-    methods = set(row["methods"])  # type: ignore[call-overload]
+    """Return the claimed share of the baseline's bytes and the claimed speed-up; NaN: no claim."""
+    size = _of_baseline("parameters", row, baseline) * _number(row, "claimed_weight_share")
     work = _of_baseline("macs", row, baseline)
-    if np.isnan(work) and methods <= {"unstructured pruning", "quantization", "clustering"}:
+    same = _of_baseline("parameters", row, baseline) == 1
+    if np.isnan(work) and same:
         work = 1.0  # the shape is the baseline's
-    # A codebook's values are looked up and multiplied as they were: no faster on paper.
-    return size, 1 / (work * dense * (1.0 if recipe.get("clusters") else width))
-
-
-def _width(recipe: Recipe) -> float:
-    """Bits of a weight over 32; NaN where matrices differ in theirs, which no row says."""
-    if any(recipe.get(name) for name in ("embedding_bits", "embedding_clusters", "mixed_share")):
-        return float("nan")
-    clusters = recipe.get("clusters")
-    return float(np.log2(clusters) if clusters else recipe.get("bits") or 32) / 32
+    return size, 1 / (work * _number(row, "claimed_work_share"))
 
 
 def _of_baseline(name: str, row: Mapping[str, object], baseline: pd.DataFrame) -> float:

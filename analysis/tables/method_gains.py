@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.rows.recipes import METHODS, describe, with_methods
+from analysis.rows.recipes import describe, method_order, with_methods
 from analysis.selection.objectives import candidates, quality_objective
 from analysis.selection.processors import main_processor
 from analysis.selection.recommendation import TOLERANCE, within
@@ -48,7 +48,7 @@ def subset_table(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFr
 
 def untried_subsets(tried: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """The subsets of the methods in `tried` that are not in it, small ones first."""
-    methods = [name for name in METHODS if any(name in used for used in tried)]
+    methods = method_order(tried)
     every = [set(c) for n in range(1, len(methods) + 1) for c in combinations(methods, n)]
     known = [set(used) for used in tried]
     return [tuple(n for n in methods if n in one) for one in every if one not in known]

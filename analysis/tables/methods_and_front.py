@@ -125,7 +125,7 @@ def _holds(flag: Any) -> bool:
 def format_table(table: pd.DataFrame) -> pd.DataFrame:
     """A table of numbers as text for people: "4.0 %", "87.9 ± 0.5", "9.7×", "–" for none."""
     names = [str(n) for n in table if n in _SHOWN or str(n).startswith("param_")]
-    headers = {name: _SHOWN.get(name, display_of(name).label) for name in names}
+    headers = {name: _SHOWN.get(name, display_of(name, table).label) for name in names}
     records = to_records(table)
     return pd.DataFrame({h: [_cell(name, row) for row in records] for name, h in headers.items()})
 

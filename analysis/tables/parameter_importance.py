@@ -86,7 +86,9 @@ def parameter_importance(
             )
         )
     columns = ["objective", "parameter", "importance", "error", "r2"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    table.attrs = dict(rows.attrs)  # the names of the parameters
+    return table
 
 
 def _target(objective: str, values: Matrix) -> Matrix:

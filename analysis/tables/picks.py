@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.rows.recipes import describe, method_settings, recipe_of
+from analysis.rows.recipes import describe, method_settings
 from analysis.rows.units import display_of
 from analysis.selection.fronts import front_knee, front_rows
 from analysis.selection.objectives import quality_objective
@@ -47,8 +47,7 @@ def picks_table(
     found = table.iloc[[index for _, index in picks]].reset_index(drop=True)
     found = found.drop(columns=[name for name in found if str(name).startswith("param_")])
     found.insert(0, "pick", pd.Series(names, dtype=object))
-    recipes = [recipe_of(front.iloc[index]) for _, index in picks]
-    settings = [describe(method_settings(recipe)) for recipe in recipes]
+    settings = [describe(method_settings(front.iloc[index])) for _, index in picks]
     found.insert(2, "settings", pd.Series(settings, dtype=object))
     return found.drop(columns="method")
 

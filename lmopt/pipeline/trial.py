@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lmopt.environment import configure_libraries, library_versions
 from lmopt.errors import UserError
 from lmopt.measurement.measure import Latency
-from lmopt.methods.base import Context, Texts
+from lmopt.methods.base import Claim, Context, Texts
 from lmopt.methods.mixed_precision import storage_of
 from lmopt.methods.recipe import Recipe
 from lmopt.pipeline.prepare import Prepared, extra_texts
@@ -46,6 +46,7 @@ class Outcome:
     folder_bytes: int
     parameters: int
     sparsity: float
+    claim: Claim
     macs: int
     transfer_bytes: int
     logits: dict[str, npt.NDArray[np.float32]]
@@ -91,6 +92,7 @@ def run_recipe(
         folder_bytes=folder_bytes(artifact),
         parameters=manifest.parameters,
         sparsity=manifest.sparsity,
+        claim=recipe.claim(manifest.sparsity),
         macs=manifest.macs,
         transfer_bytes=manifest.transfer_bytes,
         logits=logits,

@@ -14,34 +14,16 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from analysis.rows.recipes import has_effect, is_off, recipe_of, records
+from analysis.rows.recipes import had_effect, records
 from analysis.rows.units import format_value
 from analysis.tables.methods_and_front import format_table
+from lmopt.methods.recipe import Recipe
 from slurm.states import LIVE
 from sweeps.report.status import Status
 from sweeps.run.progress import Progress
 
-# Short, so that a table of five searched parameters fits into 80 columns; in the order shown.
+# Short, so that a table of five searched parameters fits into 80 columns.
 HEADERS = {
-    "layers": "lay",
-    "hidden_size": "width",
-    "static_width": "width",
-    "clusters": "clus",
-    "embedding_clusters": "emb clus",
-    "temperature": "T",
-    "alpha": "α",
-    "sparsity": "spar",
-    "bits": "bits",
-    "token_dropout": "tok drop",
-    "vocabulary_min_count": "vocab",
-    "embedding_rank": "rank",
-    "ffn_keep": "FFN",
-    "heads_keep": "heads",
-    "embedding_bits": "emb",
-    "number_format": "format",
-    "activation_bits": "act",
-    "learning_rate": "lr",
-    "train_examples": "examples",
     "accuracy, %": "acc, %",
     "drop, points": "drop",
     "speed b1": "b1",
@@ -121,8 +103,8 @@ def front_view(front: pd.DataFrame, *, title: str) -> RenderableType:
 
 
 def _ordered(params: Sequence[str]) -> list[str]:
-    """The parameters, those with a short header first, in its order."""
-    order = [f"param_{name}" for name in HEADERS]
+    """Return the parameters in the order of a recipe's fields, a researcher's own ones last."""
+    order = [f"param_{name}" for name in Recipe.model_fields]
     return sorted(params, key=lambda name: order.index(name) if name in order else len(order))
 
 
@@ -148,7 +130,7 @@ class _Columns:
 
 
 def _header(name: object) -> str:
-    return HEADERS.get(str(name), str(name))
+    return HEADERS.get(str(name)) or _parameter_header(str(name))
 
 
 def _table(text: pd.DataFrame, *, title: str) -> Table:
@@ -262,15 +244,32 @@ def trial_line(row: Mapping[str, Any], columns: Sequence[str]) -> Text:
 
 
 def _parameters(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
-    """What was varied and is done, such as "lay 2 bits 4"; what is off where nothing else is."""
-    recipe, done, off = recipe_of(row), list[str](), list[str]()
+    """Return short labels of the searched parameters that had an effect, "lay 2", "bits 4".
+
+    If none had an effect, return those at their off value.
+    """
+    done, off = list[str](), list[str]()
+    kept = had_effect(pd.DataFrame([dict(row)])).iloc[0]
     for column in _ordered(columns):
         value, name = row.get(column), column.removeprefix("param_")
-        if value is not None and not pd.isna(value) and has_effect(name, value, recipe):
+        if value is not None and not pd.isna(value) and kept[column]:
             text = f"{value:.3g}" if isinstance(value, float) else str(value)
-            shown = off if is_off(name, value) else done
-            shown.append(f"{HEADERS.get(name, name)} {text}")
+            shown = off if _is_off(name, value) else done
+            shown.append(f"{_parameter_header(name)} {text}")
     return done or off
+
+
+def _is_off(name: str, value: Any) -> bool:
+    """Return whether a searched field at this value leaves the model as it is."""
+    if name not in Recipe.model_fields:
+        return False
+    method = Recipe.method_of(name)
+    return name in method.switches and bool(value == method.off(name))
+
+
+def _parameter_header(name: str) -> str:
+    """Return the short column header of a searched parameter."""
+    return Recipe.shown(name).get("header", name) if name in Recipe.model_fields else name
 
 
 def duration(seconds: float) -> str:

@@ -122,7 +122,9 @@ def record(run: Run, claim: Claim, result: row.Row) -> bool:
             return False
         values = {**row.identity(run, claim), **result}
         values["feasible"] = row.is_feasible(values, run.sweep.constraints)
-        write_row(values, run.row_path(claim.number, claim.attempt))
+        write_row(
+            values, run.row_path(claim.number, claim.attempt), shown=row.shown_parameters(run)
+        )
         if values["state"] != "LOST":
             tell_row(run, study, values)
     return True

@@ -1,6 +1,7 @@
 """The row of one attempt: what was measured, turned into the columns of the results table."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from analysis.statistics.uncertainty import clustered_mean, paired_difference, ratio_interval
+from lmopt.methods.recipe import Recipe
 from slurm.records import Job
 from slurm.states import log_paths
 from sweeps.definition.sweep import Bound
@@ -45,7 +47,24 @@ def identity(run: Run, claim: Claim) -> Row:
         "finished_utc": datetime.now(UTC),
     }
     row.update({f"param_{name}": value for name, value in claim.params.items()})
-    return row
+    return row | _methods(run.sweep.recipe_type, claim)
+
+
+def _methods(recipe_type: type[Recipe], claim: Claim) -> Row:
+    """Return what analysis cannot know of a recipe: its methods and its idle parameters."""
+    recipe = recipe_type(**claim.recipe)
+    settings = recipe.settings()
+    idle = recipe.model_copy(update=claim.params).idle()
+    return {
+        "methods": list(settings),
+        "settings": list(settings.values()),
+        "idle_parameters": [name for name in claim.params if name in idle],
+    }
+
+
+def shown_parameters(run: Run) -> dict[str, dict[str, str]]:
+    """Return the unit, header and label of each searched parameter of a run."""
+    return {name: run.sweep.recipe_type.shown(name) for name in run.sweep.search}
 
 
 def _time(text: str) -> datetime | None:
@@ -73,6 +92,8 @@ def measured(prepared: "Prepared", outcome: "Outcome") -> Row:
         "sparsity_measured": outcome.sparsity,
         "macs": outcome.macs,
         "transfer_bytes": outcome.transfer_bytes,
+        "claimed_weight_share": _claimed(outcome.claim.size),
+        "claimed_work_share": _claimed(outcome.claim.work),
         "stages_cached": [name for name, _, cached in outcome.stages if cached],
         "teacher_key": prepared.teacher_key,
         "artifact_hash": outcome.artifact_hash,
@@ -95,6 +116,10 @@ def measured(prepared: "Prepared", outcome: "Outcome") -> Row:
         if not cached:
             row[f"seconds_{name}"] = seconds
     return row
+
+
+def _claimed(share: float) -> float | None:
+    return None if math.isnan(share) else share
 
 
 def quality(data: "Data", split: str, predictions: npt.NDArray[np.int64]) -> Row:

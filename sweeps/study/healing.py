@@ -142,7 +142,8 @@ def bury(run: Run, orphan: Orphan) -> None:
     identity = row.identity(run, orphan.claim)
     error = f"{orphan.cause.replace('_', ' ')}: job {orphan.claim.job_id or 'unknown'} is gone"
     lost = {"state": "LOST", "error": error}
-    write_row({**identity, **_spent(run, orphan.claim), **lost}, path)
+    values = {**identity, **_spent(run, orphan.claim), **lost}
+    write_row(values, path, shown=row.shown_parameters(run))
 
 
 def _spent(run: Run, claim: Claim) -> row.Row:

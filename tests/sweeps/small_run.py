@@ -116,6 +116,7 @@ def fake_outcome(recipe: Recipe, folder: Path) -> Outcome:
         folder_bytes=int(size) + 1000,
         parameters=layers * 1000,
         sparsity=recipe.sparsity,
+        claim=recipe.claim(recipe.sparsity),
         macs=layers * 10_000,
         transfer_bytes=int(size),
         logits={split: _logits(labels, wrong) for split, labels in LABELS.items()},
