@@ -22,7 +22,11 @@ class Recipe(RecipeFields):
 
     def idle(self) -> set[str]:
         """Return the fields that have no effect in this recipe, whatever their value is."""
-        return {name for method in self.methods for name in method.idle(self)}
+        idle = {name for method in self.methods for name in method.idle(self)}
+        for method in self.methods:
+            if method.code is not None and not method.is_used(self):
+                idle |= set(method.own_fields) - set(method.switches)
+        return idle
 
     def canonical(self) -> Self:
         """Return the same recipe with its idle fields at their defaults."""
@@ -38,9 +42,13 @@ class Recipe(RecipeFields):
 
     def key(self) -> str:
         """Return the hash of the canonical form: equal keys mean equal artifacts."""
-        values: dict[str, Any] = self.canonical().model_dump()
-        if code := {m.name: m.code for m in self.methods if m.code is not None}:
-            values["own methods"] = code
+        recipe = self.canonical()
+        values: dict[str, Any] = recipe.model_dump()
+        for method in self.methods:
+            if method.code is not None:  # A researcher's own: known by its source, if it is used.
+                own = {name: values.pop(name) for name in method.own_fields}
+                if method.is_used(recipe):
+                    values[method.name] = own | {"code": method.code}
         canonical = json.dumps(values, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

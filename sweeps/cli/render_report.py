@@ -102,6 +102,8 @@ def print_plan(found: dict[str, Any], console: Console) -> None:
     for name, bound in found["constraints"].items():
         table.add_row("constraint", f"{name} {bound}")
     table.add_row("budget", f"{found['trials']} trials, {found['workers']} workers at once")
+    for file in found["methods"]:
+        table.add_row("note", f"the code of {file} will be run, here and in every job")
     for key, name in found["elsewhere"].items():
         table.add_row("note", f"{key} {name} is not on this machine: it is taken for a hub id")
     hours = found["estimate"]["core_hours"]

@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     WithJsonSchema,
     field_validator,
@@ -20,6 +21,7 @@ from lmopt.config.models import StudentConfig, TeacherConfig
 from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
 from lmopt.methods.base import Search
+from lmopt.methods.own import recipe_type_of
 from lmopt.methods.recipe import Recipe
 from lmopt.runtimes.limits import RUNTIME_BITS, refusal
 from sweeps.definition.errors import ConfigError, explain, suggest
@@ -115,6 +117,11 @@ class SweepConfig(_Strict):
     task: TaskConfig
     teacher: TeacherConfig
     student: StudentConfig = StudentConfig()
+    methods: list[str] = Field(
+        default_factory=list,
+        description="Files beside the definition, each with a method of one's own "
+        "(docs/own-method.md); their code runs wherever the definition is read.",
+    )
     recipe: dict[str, Any] = Field(
         default_factory=dict,
         description="Fixed settings of every trial; any field of a recipe.",
@@ -160,13 +167,16 @@ class SweepConfig(_Strict):
             raise ValueError(f"must be letters, digits, dots, dashes or underscores, got {value!r}")
         return value
 
+    _recipe_type: type[Recipe] = PrivateAttr(Recipe)
+
     @property
     def recipe_type(self) -> type[Recipe]:
         """The recipe with lmopt's methods and those of the definition's own files."""
-        return Recipe
+        return self._recipe_type
 
     @model_validator(mode="after")
     def _check(self) -> "SweepConfig":
+        self._recipe_type = recipe_type_of(self.methods)
         _known("objectives", self.objectives, OBJECTIVES)
         _known("constraints", self.constraints, CONSTRAINABLE)
         _known("recipe", self.recipe, self.recipe_type.model_fields)
@@ -296,6 +306,8 @@ def load_sweep(path: Path | str) -> SweepConfig:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must hold keys and values such as 'name: my_sweep'")
+    if isinstance(data.get("methods"), list):  # They lie beside the definition.
+        data["methods"] = [str(path.parent.resolve() / str(file)) for file in data["methods"]]
     return parse_sweep(data, source=str(path))
 
 

@@ -132,6 +132,7 @@ def plan(path: Path, on: str) -> dict[str, Any]:
         "space": {name: describe(distribution) for name, distribution in sweep.search.items()},
         "points": None if points == float("inf") else int(points),
         "fixed": sweep.recipe,
+        "methods": sweep.methods,
         "reference_points": {
             name: recipe.model_dump(exclude_defaults=True)
             for name, recipe in sweep.references().items()

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -86,7 +87,9 @@ def create_run(
             root = Path(made) / "run"
             for folder in ("trials", "claims", "jobs", "progress"):
                 (root / folder).mkdir(parents=True)
-            _write_yaml(root / "sweep.yaml", with_absolute_paths(sweep))
+            data = with_absolute_paths(sweep)
+            data["methods"] = _freeze_methods(sweep.methods, root)
+            _write_yaml(root / "sweep.yaml", data)
             _write_yaml(root / "profile.yaml", profile.model_dump(mode="json", exclude_unset=True))
             write_json(root / "provenance.json", dict(provenance))
             state = {
@@ -101,6 +104,17 @@ def create_run(
             raise _exists(path) from None
         raise ConfigError(f"cannot make {path}: {error.strerror}; choose --run-dir") from None
     return open_run(path)
+
+
+def _freeze_methods(files: list[str], root: Path) -> list[str]:
+    """Copy the files of a researcher's own methods into the run; return their new names."""
+    names = [f"methods/{Path(file).name}" for file in files]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"methods: two files have one name ({', '.join(names)}); rename one")
+    for file, name in zip(files, names, strict=True):
+        (root / "methods").mkdir(exist_ok=True)
+        shutil.copyfile(file, root / name)
+    return names
 
 
 def _exists(path: Path) -> ConfigError:

@@ -68,6 +68,12 @@ def test_yaml_is_valid(block: Block, tmp_path: Path) -> None:
         path = tmp_path / "profile.yaml"
         path.write_text(block.text, encoding="utf-8")
         load_profile(path)
+    elif "methods" in values:  # A part of a definition, beside the files that the page shows.
+        page = next(page for page in PAGES if page.name == block.page)
+        for shown in blocks(page, "python"):
+            (tmp_path / shown.text.split("\n")[0].removeprefix("# ")).write_text(shown.text)
+        files = [str(tmp_path / name) for name in values["methods"]]
+        parse_sweep(laid_over(DEFINITION, {**values, "methods": files}), source=where(block))
     elif "search" in values:
         parse_sweep(values, source=where(block))
     else:
@@ -116,7 +122,7 @@ def test_the_blocks_of_a_page_run(
     page: Path, user: User, tutorial: tuple[User, dict[str, str]]
 ) -> None:
     found = blocks(page, *RUN)
-    if any("slurm.devcluster.__main__" in block.text for block in found):
+    if any("slurm.devcluster" in block.text for block in found):
         try:
             check_packages(accounting=True)
         except MissingPackagesError as error:
@@ -129,7 +135,7 @@ def test_the_blocks_of_a_page_run(
             user.run(block)
     finally:
         subprocess.run(
-            ["python", "-m", "slurm.devcluster.__main__", "down"],
+            ["python", "-m", "slurm.devcluster", "down"],
             env=dict(user.environment), capture_output=True, check=False,
         )  # fmt: skip
 
