@@ -49,6 +49,7 @@ METHOD = Method(
     switches=("embedding_rank",),
     apply=_apply,
     phase="shape",
+    is_on=lambda recipe: recipe.embedding_rank is not None and recipe.layers != 0,
     idle=lambda recipe: {"embedding_rank"} if recipe.layers == 0 else set(),
     setting=lambda recipe: "" if recipe.embedding_rank is None else f"rank {recipe.embedding_rank}",
     tags=lambda recipe: [] if recipe.embedding_rank is None else ["factorization"],

@@ -92,9 +92,9 @@ def cut(
         shape |= recipe.model_dump(include={"static_width", "static_hidden"})
     if recipe.layers:
         shape["choice"] = recipe.layer_choice
-    if recipe.hidden_size is not None:
+    if recipe.hidden_size is not None and recipe.layers != 0:
         shape["hidden_size"] = recipe.hidden_size
-    reads = recipe.hidden_size is not None or shape.get("choice") == "importance"
+    reads = "hidden_size" in shape or shape.get("choice") == "importance"
 
     def build(folder: Path, _: Path) -> None:
         from lmopt.compression.student import build_student

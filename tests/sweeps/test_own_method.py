@@ -1,4 +1,4 @@
-"""The example of docs/own-method.md, as a user would run it: sweep, front, report, export, reproduce."""
+"""The example of docs/own-method.md as a user runs it: sweep, front, export, reproduce."""
 
 import json
 import subprocess
