@@ -10,12 +10,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.figures.points import interval_factors
 from analysis.figures.style import INK, SOFT, THEME, empty_panel, log_axis, mark, new_figure
 from analysis.rows.recipes import method_order
 from analysis.tables.claims import pass_name
 from analysis.tables.method_gains import GAINS, MULTIPLY_WITHIN, product_summary, untried_text
 
-_Z95 = 1.96
 _ROW_IN, _LINE_IN, _AROUND_IN = 0.31, 0.14, 1.0
 _GAIN_NAMES = {
     "size_ratio": "Size",
@@ -68,7 +68,9 @@ def subset_figure(table: pd.DataFrame) -> Figure:
         drop.errorbar(
             table["accuracy_drop_test"].astype(float) * 100,
             y,
-            xerr=_Z95 * 100 * table["accuracy_drop_test_se"].astype(float),
+            xerr=interval_factors(table, "accuracy_drop_test")
+            * 100
+            * table["accuracy_drop_test_se"].astype(float),
             **_BARS,
         )
         _draw_values(size, y, table, "size_share", 100.0)

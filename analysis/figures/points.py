@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.rows.metrics import drop_of, metric_column
 from analysis.rows.recipes import recipe_of, records
 from analysis.rows.seeds import seedless
 from analysis.rows.units import display_of
@@ -13,12 +14,12 @@ from analysis.selection.fronts import front_rows
 from analysis.selection.objectives import candidates, objective_values, quality_objective, reported
 from analysis.selection.recommendation import best_combination
 from analysis.statistics.pareto import front_mask
+from analysis.statistics.uncertainty import critical_value
 
 BEST = "best combination"
 CODEBOOK = -1  # weights share a few values: no bit-width says what they are
 BITS = (32, 16, 8, 4, 3, 2, CODEBOOK, 0)  # 0: unknown
 _WINDOW_POINTS = 15.0  # what is further under the best than this is drawn at the lower edge
-_Z95 = 1.96
 
 
 def figure_points(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
@@ -31,7 +32,9 @@ def figure_points(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataF
     column = reported(quality, rows)
     return models.assign(
         y=_shown(models, column),
-        y_bar=_Z95 * _standard_error(models, column) * display_of(column).factor,
+        y_bar=interval_factors(models, column)
+        * _standard_error(models, column)
+        * display_of(column).factor,
         bits=_bits(models),
         label=model_labels(models, rows, objectives),
         on_front=models["trial"].isin(front_rows(rows, objectives)["trial"]),
@@ -75,10 +78,21 @@ def _shown(frame: pd.DataFrame, name: str) -> pd.Series:
 
 def _standard_error(models: pd.DataFrame, column: str) -> NDArray[np.float64]:
     """Of the difference to the teacher in pairs; of the value where there is none; else zero."""
-    for name in (column.replace("accuracy_", "accuracy_drop_") + "_se", f"{column}_se"):
+    for name in (f"{drop_of(column)}_se", f"{column}_se"):
         if name in models and models[name].notna().any():
             return models[name].fillna(0).to_numpy(dtype=float)
     return np.zeros(len(models))
+
+
+def interval_factors(models: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """Standard errors (n,) to each side of a 95 % interval, by the documents of the split."""
+    metric = metric_column(column)
+    groups = None if metric is None else models.get(f"groups_{metric.split}")
+    if groups is None:
+        return np.full(len(models), critical_value())
+    # Of one document there is no standard error: zero times infinity is no bar.
+    factors = [critical_value(count) for count in groups.astype("Float64").astype(float)]
+    return np.where(np.isinf(factors), 0.0, factors)
 
 
 def _bits(models: pd.DataFrame) -> list[int]:

@@ -14,9 +14,8 @@ from analysis.rows.units import counted, format_value
 from analysis.selection.objectives import candidates, quality_objective
 from analysis.selection.processors import main_processor, processors, timed_processor
 from analysis.selection.recommendation import best_combination, loses_too_much
+from analysis.statistics.uncertainty import critical_value
 from analysis.tables.methods_and_front import why_rough, with_share
-
-_Z95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -107,8 +106,16 @@ def _interval(row: Mapping[str, Any]) -> str:
         return (
             f"{text}: as many right in every document; up to {bound:.1f} % of documents may differ"
         )
-    low, high = (100 * (drop + sign * _Z95 * error) + 0.0 for sign in (-1, 1))
+    reach = _reach(row)
+    low, high = (100 * (drop + sign * reach) + 0.0 for sign in (-1, 1))
     return f"{text}, 95 % interval {low:.1f} to {high:.1f} (in pairs, by document)"
+
+
+def _reach(row: Mapping[str, Any]) -> float:
+    """How far the 95 % interval of what is lost on the test split reaches to each side."""
+    groups = row.get("groups_test")
+    factor = critical_value(None if pd.isna(groups) else float(groups))  # type: ignore[arg-type, call-overload]
+    return factor * float(row["accuracy_drop_test_se"])
 
 
 def _cautions(
@@ -116,7 +123,7 @@ def _cautions(
 ) -> list[str]:
     found = []
     drop, error = row.get("accuracy_drop_test"), row.get("accuracy_drop_test_se")
-    if not pd.isna(drop) and not pd.isna(error) and drop - _Z95 * error <= 0:
+    if not pd.isna(drop) and not pd.isna(error) and drop - _reach(row) <= 0:
         found.append("No loss against the teacher is shown: its interval includes zero.")
     seen = row.get("accuracy_drop_validation")
     if not pd.isna(drop) and not pd.isna(seen) and drop - seen > 0.005:

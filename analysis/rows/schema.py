@@ -9,7 +9,9 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+from analysis.rows.metrics import DROP, SCORE, is_score, metric_column
+
+SCHEMA_VERSION = 2
 KINDS = ("search", "reference", "linear")
 STATES = ("COMPLETE", "FAIL", "LOST", "PRUNED")
 BATCHES = ("b1", "b32")
@@ -157,8 +159,19 @@ _PROVENANCE = [
 COLUMNS: tuple[Column, ...] = (*_IDENTITY, *_QUALITY, *_SIZE, *_SPEED, *_COST, *_PROVENANCE)
 DYNAMIC: Mapping[str, tuple[str, str]] = {  # prefix -> (unit, description)
     "param_": ("", "a searched parameter by its name; bool, int64, double or string by its value"),
-    "seconds_": ("s", "wall time of a stage by its name; double"),
+    "seconds_": ("s", "wall time of a stage by its name"),
+    SCORE: (
+        "the metric's",
+        "`score_<metric>_<split>`: a metric of the task beside accuracy; with `_se` at the end its "
+        "standard error, clustered by group",
+    ),
+    DROP: (
+        "the metric's",
+        "`drop_<metric>_<split>`: by how much it is worse than the teacher's fp32 artifact, in "
+        "pairs; positive is worse; with `_se` at the end its standard error",
+    ),
 }
+_METRICS = (SCORE, DROP)
 _BY_NAME = {column.name: column for column in COLUMNS}
 _REQUIRED = ("run", "study", "attempt", "kind", "state")
 _MEASURED = {"quality", "size", "speed"}
@@ -219,7 +232,16 @@ def _plain(value: object) -> object:
 
 
 def _check_name(name: str) -> None:
-    if name in _BY_NAME or name.startswith(tuple(DYNAMIC)):
+    if name in _BY_NAME:
+        return
+    if name.startswith(_METRICS):
+        if metric_column(name) is None:
+            raise ValueError(
+                "the column of a metric must end in _validation or _test, or in one of them and "
+                f"_se, got {name!r}"
+            )
+        return
+    if name.startswith(tuple(DYNAMIC)):
         return
     near = difflib.get_close_matches(name, _BY_NAME, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "see docs/results-schema.md"
@@ -229,7 +251,7 @@ def _check_name(name: str) -> None:
 def _type_of(name: str, value: object) -> pa.DataType:
     if name in _BY_NAME:
         return _BY_NAME[name].type
-    if name.startswith("seconds_"):
+    if name.startswith(("seconds_", *_METRICS)):
         return _FLOAT
     for python, type_ in ((bool, _BOOL), (int, _INT), (float, _FLOAT), (str, _TEXT)):
         if isinstance(value, python):
@@ -249,8 +271,24 @@ def _check_value(name: str, type_: pa.DataType, value: object) -> None:
             _check_value(name, type_.value_type, item)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"column {name} must be finite, got {value}; leave it out instead")
-    if name in _BY_NAME and _BY_NAME[name].unit == "share" and not 0 <= value <= 1:  # type: ignore[operator]
+    if unit_of(name) == "share" and not 0 <= value <= 1:  # type: ignore[operator]
         raise ValueError(f"column {name} must be a share in [0, 1], got {value}")
+
+
+def unit_of(name: str) -> str:
+    """The unit of a column; empty where it has none, or there is no such column."""
+    if name in _BY_NAME:
+        return _BY_NAME[name].unit
+    column = metric_column(name)
+    if column is not None:
+        return column.unit
+    return next((DYNAMIC[prefix][0] for prefix in DYNAMIC if name.startswith(prefix)), "")
+
+
+def _group_of(name: str) -> str | None:
+    if name in _BY_NAME:
+        return _BY_NAME[name].group
+    return "quality" if name.startswith(_METRICS) else None
 
 
 def _check_row(values: Mapping[str, object]) -> None:
@@ -265,14 +303,13 @@ def _check_row(values: Mapping[str, object]) -> None:
         )
     if kind != "search":
         _require(values, ("method",), f"a row of kind {kind!r}")
-    _require(
-        values,
-        ("accuracy_validation", "size_bytes") if state == "COMPLETE" else (),
-        "a COMPLETE row",
-    )
+    if state == "COMPLETE":
+        scored = any(is_score(name, "validation") for name in values)
+        needed = ("size_bytes",) if scored else ("accuracy_validation", "size_bytes")
+        _require(values, needed, "a COMPLETE row")
     _require(values, ("error",) if state == "FAIL" else (), "a FAIL row")
     for name in values:
-        if name in _BY_NAME and _BY_NAME[name].group in _FORBIDDEN[state]:
+        if _group_of(name) in _FORBIDDEN[state]:
             raise ValueError(f"column {name} must be empty in a row of state {state}: no number")
 
 
@@ -285,7 +322,8 @@ def _require(values: Mapping[str, object], names: tuple[str, ...], what: str) ->
 def schema_markdown() -> str:
     """The schema as the page `docs/results-schema.md`."""
     rows = [(c.group, c.name, _type_name(c.type), c.unit, c.description) for c in COLUMNS]
-    rows += [("by name", f"{k}<name>", "by value", *DYNAMIC[k]) for k in DYNAMIC]
+    kinds = {"param_": "by value"}
+    rows += [("by name", f"{k}<name>", kinds.get(k, "double"), *DYNAMIC[k]) for k in DYNAMIC]
     lines = [
         "# Schema of the result rows",
         "",

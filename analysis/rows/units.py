@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.rows.schema import COLUMNS
+from analysis.rows.metrics import ACCURACY, metric_column
+from analysis.rows.schema import unit_of
 
-_UNITS = {column.name: column.unit for column in COLUMNS} | {
+_DERIVED_UNITS = {  # of columns that tables make
     "size_share": "share",
     "claimed_size_share": "share",
     "claimed_speedup": "×",
@@ -27,7 +28,6 @@ _SHOWN: dict[str, _Shown] = {  # by the unit of the column
 _LABELS = {
     "accuracy": "accuracy",
     "accuracy_drop": "drop",
-    "macro_f1": "macro F1",
     "size_bytes": "model size",
     "folder_bytes": "folder size",
     "size_share": "size",
@@ -73,12 +73,16 @@ def display_of(name: str, rows: pd.DataFrame | None = None) -> Display:
         shown = {} if rows is None else rows.attrs.get("shown", {}).get(name, {})
         label = shown.get("label", _label(name))
         return Display(label, shown.get("unit", ""), 1.0, None, log=False)
-    source = _UNITS.get(name, "s" if name.startswith("seconds_") else "")
+    source = _DERIVED_UNITS.get(name) or unit_of(name)
     unit, factor, decimals = _SHOWN.get(source, ("", 1.0, None))
     return Display(_label(name), unit, factor, decimals, log=source in {"bytes", "×", "ms", "s"})
 
 
 def _label(name: str) -> str:
+    column = metric_column(name)
+    if column is not None and column.metric != ACCURACY:
+        drop = " drop" if column.kind == "drop" else ""
+        return f"{column.split} {column.display.label}{drop}"
     stem, *split = re.split(r"_(validation|test)$", name)[:2]
     batch = re.search(r"_b(\d+)", stem)
     stem = re.sub(r"_b\d+", "", stem)

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.errors import UserError
+from analysis.rows.metrics import is_score
 from analysis.rows.schema import COLUMNS
 from analysis.rows.table import final_attempts
 
@@ -14,7 +15,7 @@ _QUALITY = {column.name for column in COLUMNS if column.group == "quality"}
 
 
 def quality_objective(objectives: Mapping[str, str]) -> str:
-    """The objective that says how good a model is: the first of the schema's quality columns.
+    """The objective that says how good a model is: the first that is a quality or a metric's score.
 
     Raises:
         ValueError: there are no objectives.
@@ -22,7 +23,8 @@ def quality_objective(objectives: Mapping[str, str]) -> str:
     if not objectives:
         raise UserError("objectives must name at least one column, got none")
     maximized = [name for name, direction in objectives.items() if direction == "maximize"]
-    return next((name for name in objectives if name in _QUALITY), [*maximized, *objectives][0])
+    qualities = (name for name in objectives if name in _QUALITY or is_score(name))
+    return next(qualities, [*maximized, *objectives][0])
 
 
 def reported(name: str, rows: pd.DataFrame) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 import pandas as pd
 
 from analysis.errors import UserError
+from analysis.rows.metrics import metric_column
 from analysis.rows.recipes import recipe_of, records
 from analysis.rows.schema import COLUMNS
 from analysis.selection.objectives import candidates
 
 _PARAM = "param_"
-_BETTER_HIGH = re.compile(r"accuracy_(validation|test)|macro_f1|speedup|size_ratio|agreement")
+_BETTER_HIGH = re.compile(r"speedup|size_ratio|agreement")
 _LISTS = {column.name for column in COLUMNS if column.name.endswith("_samples_ms")}
 _ASIDE = (
     *("seconds_", "examples_", "groups_", "baseline"),
@@ -84,9 +85,16 @@ def sorted_by(table: pd.DataFrame, models: pd.DataFrame, column: str) -> pd.Data
     values = frame[name] if name in frame else table.get(name)
     if values is None:
         raise UserError(f"no column {name!r}{_near(name, frame)}; {_columns(frame)}")
-    ascending = (_BETTER_HIGH.match(name) is None) != column.startswith("-")
+    ascending = _better_high(name) == column.startswith("-")
     order = values.reset_index(drop=True).sort_values(ascending=ascending, kind="stable").index
     return table.iloc[order].reset_index(drop=True)
+
+
+def _better_high(name: str) -> bool:
+    metric = metric_column(name)
+    if metric is not None and metric.kind == "score" and not metric.is_error:
+        return metric.display.direction == "maximize"
+    return _BETTER_HIGH.match(name) is not None
 
 
 def _explain(condition: str, error: Exception, frame: pd.DataFrame) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.rows.schema import COLUMNS
+from analysis.rows.metrics import drop_of
+from analysis.rows.schema import unit_of
 from analysis.rows.units import display_of
 from analysis.selection.fronts import front_knee, searched_front
 from analysis.selection.objectives import candidates, quality_objective
@@ -18,7 +19,6 @@ from analysis.selection.processors import main_processor
 TOLERANCE = 0.01  # of quality given up for the pick: one point of accuracy
 TOO_MUCH = 0.10  # of quality: whoever loses more has another model, not a smaller one
 KNEE_RULE = "knee of the front, the point closest to its ideal one"
-_SHARES = {column.name for column in COLUMNS if column.unit == "share"}
 
 
 def quality_drop(
@@ -33,8 +33,8 @@ def quality_drop(
     if len(baseline):
         sign = 1.0 if objectives[quality] == "maximize" else -1.0
         return sign * (float(baseline.iloc[0]) - models[quality].astype(float))
-    own = quality.replace("accuracy_", "accuracy_drop_")
-    if own in models and own != quality:
+    own = drop_of(quality)
+    if own is not None and own in models:
         return models[own].astype(float)
     return pd.Series(np.nan, models.index)
 
@@ -70,7 +70,12 @@ def best_combination(rows: pd.DataFrame, objectives: Mapping[str, str]) -> tuple
 def loses_too_much(model: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str]) -> bool:
     """Whether a model, a frame of one row, is more than ten points below the baseline."""
     lost = quality_drop(model, rows, objectives)
-    return quality_objective(objectives) in _SHARES and bool((lost > TOO_MUCH).any())
+    return _is_share(objectives) and bool((lost > TOO_MUCH).any())
+
+
+def _is_share(objectives: Mapping[str, str]) -> bool:
+    """Whether quality is a share, of which a point is known to be little and ten to be much."""
+    return unit_of(quality_objective(objectives)) == "share"
 
 
 def _least_lost(
@@ -88,7 +93,7 @@ def within(
     models: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str], limit: float
 ) -> NDArray[np.bool_]:
     """Which models are at most `limit` worse than the baseline; none where quality is no share."""
-    if quality_objective(objectives) not in _SHARES:
+    if not _is_share(objectives):
         return np.zeros(len(models), dtype=bool)
     drop = quality_drop(models, rows, objectives).to_numpy(dtype=float)
     result: NDArray[np.bool_] = drop <= limit + 1e-12  # NaN compares false

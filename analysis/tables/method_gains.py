@@ -26,7 +26,7 @@ def subset_table(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFr
 
     Returns:
         `methods` (a tuple), `models` (how many were tried), `settings`, `rule`, and the model's
-        numbers as in `analysis.tables.methods_and_front.method_table`.
+        numbers as in `analysis.tables.methods_and_front.method_table`, with `groups_test`.
     """
     rows = main_processor(rows, objectives)
     models = with_methods(candidates(rows))
@@ -41,8 +41,9 @@ def subset_table(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFr
     table = pd.concat(chosen)
     table["settings"] = [describe(settings) for settings in table["settings"]]
     order = sorted(range(len(table)), key=lambda i: (len(table["methods"].iloc[i]), i))
+    groups = [name for name in ("groups_test",) if name in table]
     return table.iloc[order][
-        ["methods", "models", "trial", "settings", "rule", *NUMBERS]
+        ["methods", "models", "trial", "settings", "rule", *NUMBERS, *groups]
     ].reset_index(drop=True)
 
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from scipy import stats
 
 from analysis.figures.front import front_figure
 from analysis.figures.fronts import fronts_figure
@@ -90,7 +91,8 @@ def test_bars_are_the_interval_of_the_paired_difference(
     ax = front_figure(rows, objectives).axes[0]
     bars = [c.get_segments() for c in ax.collections if isinstance(c, LineCollection)]
     heights = sorted(float(s[1][1] - s[0][1]) for group in bars for s in group if len(s))
-    expected = sorted(2 * 196 * rows["accuracy_drop_test_se"])
+    reach = stats.t(780 - 1).ppf(0.975)  # of the 780 documents of the test split
+    expected = sorted(200 * reach * rows["accuracy_drop_test_se"])
     np.testing.assert_allclose([h for h in heights if h > 0], [e for e in expected if e > 0])
 
 
