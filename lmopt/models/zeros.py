@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from lmopt.models.loading import encoder_layers
+from lmopt.models.families.registry import encoder_layers
 
 FEW = 0.01  # Of all weights: no pruning made these.
 

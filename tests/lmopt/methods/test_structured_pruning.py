@@ -16,7 +16,7 @@ from lmopt.methods.structured_pruning import (
     prune_structure,
     split_examples,
 )
-from lmopt.models.families import find_units
+from lmopt.models.families.registry import find_units
 from lmopt.models.loading import load_classifier, load_tokenizer
 from lmopt.models.shape import recorded_shape
 from lmopt.training import trainer as training
