@@ -17,7 +17,8 @@ from transformers import PreTrainedModel
 
 from lmopt.compression.unit_importance import Gates, magnitudes, score_units
 from lmopt.data.batches import Examples, select, subset
-from lmopt.models.families import Kind, Units, find_units, keep_units
+from lmopt.models.families.base import Kind, Units, keep_units
+from lmopt.models.families.registry import find_units
 from lmopt.models.loading import load_classifier, load_tokenizer, save_model
 from lmopt.models.shape import record_units
 from lmopt.progress import Progress

@@ -1,50 +1,17 @@
 """Make a student: fewer layers of a fine-tuned model, or a checkpoint with a new head."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
 
 from lmopt.compression.layers import LayerChoice, choose_layers, layer_importance
 from lmopt.compression.width import narrow_width
 from lmopt.data.tokens import Tokens
-from lmopt.errors import UserError
-from lmopt.models.loading import encoder_layers, load_classifier, load_tokenizer, save_model
-from lmopt.models.shape import select_layers
+from lmopt.models.layers import drop_layers
+from lmopt.models.loading import load_classifier, load_tokenizer, save_model
 from lmopt.models.static import make_static
 
 VERSION = 2
-
-
-def drop_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
-    """Keep the encoder layers `indices`, in place; the configuration follows: the model reloads.
-
-    The configuration also remembers where the layers came from: `kept_layers` of `kept_of`.
-
-    Source: Sanh et al. (2019), DistilBERT, section 3 (every other layer).
-    """
-    layers, config = encoder_layers(model), model.config
-    count = config.num_hidden_layers
-    origin = getattr(config, "kept_layers", range(count))
-    groups = getattr(config, "num_hidden_groups", None)
-    if groups is None:
-        kept = [layers[i] for i in indices]
-        for name, value in config.to_dict().items():  # As `layer_types`: one entry a layer.
-            if isinstance(value, list) and len(value) == count:
-                setattr(config, name, [value[i] for i in indices])
-        select_layers(config, count, indices)
-        del layers[len(indices) :]
-        for i, layer in enumerate(kept):
-            layers[i] = layer
-    elif groups > 1:  # Of ALBERT with one group, one layer is run so many times.
-        raise UserError(
-            f"layers that share {groups} groups of weights cannot be dropped from this "
-            f"{config.model_type} model: leave layers out"
-        )
-    config.num_hidden_layers = len(indices)
-    config.kept_layers = [origin[i] for i in indices]
-    config.kept_of = getattr(config, "kept_of", count)
 
 
 def build_student(

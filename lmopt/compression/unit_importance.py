@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lmopt.data.batches import Examples
-from lmopt.models.families import Units
+from lmopt.models.families.base import Units
 from lmopt.training.calibration import calibration_batches
 from lmopt.training.device import has_bf16, pick_device
 from lmopt.training.losses import LossFunction

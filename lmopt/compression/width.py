@@ -18,10 +18,10 @@ from lmopt.config.shape import width_refusal
 from lmopt.data.batches import padded, subset
 from lmopt.data.tokens import Tokens
 from lmopt.errors import UserError
-from lmopt.models.families import Kind, find_units, keep_units
+from lmopt.models.families.base import KINDS, Kind, keep_units
+from lmopt.models.families.registry import find_units, no_width
 from lmopt.models.shape import ffn_field
 
-KINDS: tuple[Kind, ...] = ("heads", "ffn")
 TEXTS = 512
 BATCH_SIZE = 32
 
@@ -67,15 +67,10 @@ def narrow_width(model: PreTrainedModel, tokens: Tokens, width: int) -> PreTrain
 
 def _check_family(model: PreTrainedModel) -> None:
     """ValueError where hidden states are not all that is as wide as they are."""
-    config = model.config
-    family = config.model_type
-    if family == "mpnet" or getattr(config, "embedding_size", None) not in (
-        None,
-        config.hidden_size,
-    ):
+    if reason := no_width(model.config.to_dict()):
         raise UserError(
-            f"the hidden size of this {family} model cannot be cut: leave hidden_size out, "
-            "or name a narrower checkpoint as student.model"
+            f"the hidden size of this {model.config.model_type} model cannot be cut: {reason}; "
+            "leave hidden_size out, or name a narrower checkpoint as student.model"
         )
 
 

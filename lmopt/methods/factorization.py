@@ -1,10 +1,12 @@
 """Factorized embeddings: the word table as a product of two thin matrices."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lmopt.config.base import Config
 from lmopt.methods.base import Context, Method, Texts, setting
+from lmopt.models.families.registry import embedding_width
 from lmopt.stages.cache import Stage
 
 if TYPE_CHECKING:
@@ -42,6 +44,13 @@ def _apply(context: Context, recipe: "Recipe", model: Stage, texts: Texts) -> St
     )
 
 
+def _refusal(recipe: "Recipe", model: Mapping[str, Any]) -> str | None:
+    width, rank = embedding_width(model), recipe.embedding_rank
+    if rank is None or width is None or rank < width or recipe.layers == 0:
+        return None
+    return f"embedding_rank must be below {width}, the width of the embeddings, got {rank}"
+
+
 METHOD = Method(
     name="factorization",
     title="factorization",
@@ -51,6 +60,7 @@ METHOD = Method(
     phase="shape",
     is_on=lambda recipe: recipe.embedding_rank is not None and recipe.layers != 0,
     idle=lambda recipe: {"embedding_rank"} if recipe.layers == 0 else set(),
+    refusal=_refusal,
     setting=lambda recipe: "" if recipe.embedding_rank is None else f"rank {recipe.embedding_rank}",
     tags=lambda recipe: [] if recipe.embedding_rank is None else ["factorization"],
 )

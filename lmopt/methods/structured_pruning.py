@@ -1,10 +1,13 @@
 """Structured pruning: FFN neurons and attention heads are removed, least important first."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from lmopt.config.base import Config
 from lmopt.methods.base import Context, Method, Names, Search, Sentence, Texts, setting
 from lmopt.methods.training import Training, epochs_in_words, loss_in_words, training_stage
+from lmopt.models.families.base import Kind
+from lmopt.models.families.registry import family_of
 from lmopt.stages.cache import Stage
 
 if TYPE_CHECKING:
@@ -54,6 +57,17 @@ def _idle(recipe: "Recipe") -> set[str]:
         set() if _is_on(recipe) else {"structure_criterion", "structure_scope", "structure_epochs"}
     )
     return idle | {"ffn_keep", "heads_keep"} if recipe.layers == 0 else idle
+
+
+def _refusal(recipe: "Recipe", model: Mapping[str, Any]) -> str | None:
+    kind = model.get("model_type")
+    if kind is None or not _is_on(recipe):
+        return None
+    shares: dict[Kind, float] = {"ffn": recipe.ffn_keep, "heads": recipe.heads_keep}
+    for units, share in shares.items():
+        if share < 1 and (reason := family_of(kind).no_units(model, units)):
+            return f"{units}_keep must be 1 for this {kind} model, got {share:g}: {reason}"
+    return None
 
 
 def _apply(context: Context, recipe: "Recipe", model: Stage, texts: Texts) -> Stage:
@@ -116,6 +130,7 @@ METHOD = Method(
     idle=_idle,
     epochs="structure_epochs",
     trains=_is_on,
+    refusal=_refusal,
     leaves_shape=frozenset({"structure_epochs", "structure_criterion"}),
     setting=_setting,
     sentences=_sentences,

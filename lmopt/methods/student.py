@@ -8,6 +8,7 @@ from lmopt.config.base import Config
 from lmopt.config.shape import layers_refusal, shape_of, width_refusal
 from lmopt.locations import fingerprint, resolve
 from lmopt.methods.base import Context, Method, Names, Sentence, Texts, setting
+from lmopt.models.families.registry import no_width
 from lmopt.stages.cache import Stage
 
 if TYPE_CHECKING:
@@ -72,7 +73,11 @@ def _refusal(recipe: "Recipe", model: Mapping[str, Any]) -> str | None:
     known = shape_of(model)
     if known.layers and recipe.layers and (reason := layers_refusal(recipe.layers, known.layers)):
         return reason
-    if recipe.hidden_size is None or not (known.hidden_size and known.heads):
+    if recipe.hidden_size is None or recipe.layers == 0:
+        return None
+    if reason := no_width(model):
+        return f"hidden_size must be null for this {model['model_type']} model: {reason}"
+    if not (known.hidden_size and known.heads):
         return None
     return width_refusal(recipe.hidden_size, known.hidden_size, known.heads)
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoConfig,
@@ -15,21 +14,8 @@ from transformers import (
 
 from lmopt.errors import UserError
 from lmopt.locations import resolve
+from lmopt.models.families.registry import longest_text
 from lmopt.models.shape import recorded_shape, reshaped
-
-# Families whose positions begin after the padding's id; MPNet's after 1, whatever its padding is.
-OFFSET_POSITIONS = {
-    "camembert",
-    "data2vec-text",
-    "ibert",
-    "longformer",
-    "mpnet",
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "xmod",
-}
 
 
 def load_classifier(model: str | Path, label_names: list[str] | None = None) -> PreTrainedModel:
@@ -80,11 +66,8 @@ def _load(kind: Any, model: str | Path, options: dict[str, Any]) -> Any:
 
 def check_length(model: str | Path, max_length: int) -> None:
     """ValueError if `max_length` tokens are more than the model has positions for."""
-    config = load_config(model)
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and config.model_type in OFFSET_POSITIONS:
-        positions -= 1 + (1 if config.model_type == "mpnet" else config.pad_token_id)
-    if positions is not None and positions > 0 and max_length > positions:
+    positions = longest_text(load_config(model).to_dict())
+    if positions is not None and max_length > positions:
         raise UserError(
             f"task.max_length must be at most {positions} for {model}, got {max_length}"
         )
@@ -94,20 +77,3 @@ def save_model(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
     """Save what `load_classifier` and `load_tokenizer` read."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
-    """The stack of encoder layers: the ModuleList whose length is `num_hidden_layers`.
-
-    ALBERT's layers share their weights: its stack has one entry for each group of them.
-    """
-    config = model.config
-    count = getattr(config, "num_hidden_groups", getattr(config, "num_hidden_layers", 0))
-    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    if not stacks:
-        kind = model.config.model_type
-        raise UserError(
-            f"no stack of {count} encoder layers in this {kind} model: its layers "
-            "cannot be dropped or pruned (leave layers and sparsity out)"
-        )
-    return stacks[0]

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 
 from lmopt.errors import UserError
 from lmopt.models.embeddings import add_factorization
-from lmopt.models.families import Kind, find_units, keep_units
+from lmopt.models.families.base import Kind, keep_units
+from lmopt.models.families.registry import family_of, find_units
 
 SHAPE = "lmopt_shape"
 
@@ -78,7 +79,7 @@ def record_units(model: PreTrainedModel, kind: Kind) -> None:
 
 def ffn_field(config: Any) -> str:
     """The name of a configuration's number of FFN neurons."""
-    return "hidden_dim" if config.model_type == "distilbert" else "intermediate_size"
+    return family_of(config.model_type).names.ffn
 
 
 def select_layers(config: Any, count: int, indices: Sequence[int]) -> None:

@@ -7,7 +7,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lmopt.errors import UserError
-from lmopt.models.loading import encoder_layers
+from lmopt.models.families.registry import encoder_layers
 
 FEW = 0.01  # Of all weights: no pruning made these.
 

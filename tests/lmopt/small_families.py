@@ -1,4 +1,4 @@
-"""Tiny random classifiers of every family that has an adapter: three layers, four heads, FFN 24."""
+"""Tiny random classifiers of every family in the registry: three layers, four heads, FFN 24."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification
 
-from lmopt.models.families import BERT_LIKE
+from lmopt.models.families.base import KINDS
+from lmopt.models.families.registry import FAMILIES
 
 HEAD = {"vocab_size": 50, "num_labels": 3, "max_position_embeddings": 40, "pad_token_id": 1}
 SHAPE = {
@@ -16,14 +17,29 @@ SHAPE = {
     "intermediate_size": 24,
 }
 DISENTANGLED = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 8}
-OPTIONS: dict[str, dict[str, Any]] = dict.fromkeys((*sorted(BERT_LIKE), "mpnet"), SHAPE) | {
+TYPES = ["full_attention", "sliding_attention", "sliding_attention"]
+# What differs from SHAPE, by model_type; a word behind it names a variant.
+OWN: dict[str, dict[str, Any]] = {
     "distilbert": {"dim": 16, "n_layers": 3, "n_heads": 4, "hidden_dim": 24},
     "albert": SHAPE | {"embedding_size": 8},
     "albert of two groups": SHAPE | {"embedding_size": 8, "num_hidden_groups": 2},
     "deberta": SHAPE | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
     "deberta-v2": SHAPE | DISENTANGLED | {"share_att_key": False},
     "deberta-v2 as v3": SHAPE | DISENTANGLED | {"share_att_key": True},
+    # Windows of four tokens to each side: the two kinds of its layers differ.
+    "modernbert": SHAPE | {"local_attention": 8, "layer_types": TYPES},
+    "modernbert of means": SHAPE | {"classifier_pooling": "mean"},
 }
+OPTIONS: dict[str, dict[str, Any]] = {
+    model_type: SHAPE for family in FAMILIES for model_type in family.model_types
+} | OWN
+CUTTABLE = [
+    name
+    for name in OPTIONS
+    for family in FAMILIES
+    if name.split()[0] in family.model_types
+    and not any(family.no_units(OPTIONS[name], kind) for kind in KINDS)
+]
 
 
 def tiny(name: str, **changes: Any) -> Any:

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from lmopt.config.runtime import Bits
 from lmopt.data.tokens import Batch
+from lmopt.models.families.registry import family_of
 from lmopt.models.loading import load_classifier
 from lmopt.runtimes.openvino.first_token import keep_first_token
 from lmopt.runtimes.openvino.weights import (
@@ -51,7 +52,8 @@ def convert(model: PreTrainedModel) -> Any:
             input=[(name, shape, ov.Type.i64) for name in INPUTS],
         )
     converted.outputs[0].get_tensor().set_names({"logits"})
-    keep_first_token(converted)
+    if family_of(model.config.model_type).head_reads(model.config.to_dict()) != "mean":
+        keep_first_token(converted)
     # The traced module's classes would keep its weights alive: 60 MB a trial in a long worker.
     torch.jit._state._clear_class_state()  # type: ignore[no-untyped-call]
     torch._C._jit_clear_class_registry()

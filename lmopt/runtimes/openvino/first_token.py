@@ -37,15 +37,16 @@ def keep_first_token(model: Any) -> int:
     narrowed = 0
     for selection in [op for op in model.get_ops() if _selects_first(op)]:
         nodes = _narrowable(selection)
-        slices: dict[tuple[str, int], Any] = {}
+        slices: dict[tuple[str, int, int], Any] = {}
         for node, of_tokens in nodes.values():
             for number, axis in _edges(node, of_tokens) or []:
                 source = node.input(number).get_source_output()
                 name = source.get_node().get_name()
                 if name not in nodes:
-                    if (name, axis) not in slices:
-                        slices[name, axis] = _slice(source, axis)
-                    node.input(number).replace_source_output(slices[name, axis].output(0))
+                    place = name, source.get_index(), axis  # A split has several outputs.
+                    if place not in slices:
+                        slices[place] = _slice(source, axis)
+                    node.input(number).replace_source_output(slices[place].output(0))
             if node.get_type_name() == "Reshape":
                 node.input(1).replace_source_output(_pattern(node).output(0))
         narrowed += len(nodes)

@@ -7,7 +7,8 @@ import torch
 from lmopt.compression.layers import LAYER_CHOICES, choose_layers, layer_importance
 from lmopt.compression.student import build_student
 from lmopt.data.tokens import Tokens
-from lmopt.models.loading import encoder_layers, load_classifier
+from lmopt.models.families.registry import encoder_layers
+from lmopt.models.loading import load_classifier
 from lmopt.training.imitation import layer_map
 
 

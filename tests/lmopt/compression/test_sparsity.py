@@ -17,7 +17,8 @@ from lmopt.compression.sparsity import (
 )
 from lmopt.data.batches import Examples
 from lmopt.data.tokens import Tokens, tokenize
-from lmopt.models.loading import encoder_layers, load_classifier, load_tokenizer
+from lmopt.models.families.registry import encoder_layers
+from lmopt.models.loading import load_classifier, load_tokenizer
 from lmopt.models.zeros import measured_sparsity, prunable_matrices
 from lmopt.runtimes.manifest import transfer_bytes
 from lmopt.training import trainer as training

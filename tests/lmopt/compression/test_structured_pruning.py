@@ -16,7 +16,7 @@ from lmopt.compression.structured_pruning import (
 )
 from lmopt.data.batches import Examples
 from lmopt.data.tokens import tokenize
-from lmopt.models.families import find_units
+from lmopt.models.families.registry import find_units
 from lmopt.models.loading import load_classifier, load_tokenizer
 from lmopt.models.shape import recorded_shape
 from lmopt.training import trainer as training

@@ -6,7 +6,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from lmopt.compression.unit_importance import Gates, magnitudes
-from lmopt.models.families import Kind, Units, find_units
+from lmopt.models.families.base import Kind, Units
+from lmopt.models.families.registry import find_units
 from tests.lmopt.small_families import batch, tiny
 
 LABELS = torch.tensor([0, 1, 2])

@@ -6,8 +6,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
-from lmopt.compression.student import drop_layers
-from lmopt.models.families import find_units, keep_units
+from lmopt.models.families.base import keep_units
+from lmopt.models.families.registry import find_units
+from lmopt.models.layers import drop_layers
 from lmopt.models.loading import load_classifier
 from lmopt.models.shape import record_shape, record_units, recorded_shape, reshape
 from tests.lmopt.small_families import logits, saved, tiny

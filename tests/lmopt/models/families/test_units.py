@@ -7,13 +7,12 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification
 
-from lmopt.models.families import Kind, find_units, keep_units
+from lmopt.models.families.base import KINDS, Kind, keep_units
+from lmopt.models.families.registry import find_units
 from lmopt.models.loading import load_classifier
 from lmopt.models.shape import record_units
 from lmopt.runtimes.openvino.artifact import convert
-from tests.lmopt.small_families import HEAD, OPTIONS, batch, logits, saved, tiny
-
-KINDS: tuple[Kind, ...] = ("ffn", "heads")
+from tests.lmopt.small_families import CUTTABLE, HEAD, SHAPE, batch, logits, saved, tiny
 
 
 def some(count: int, seed: int) -> torch.Tensor:
@@ -38,7 +37,7 @@ def zeroed_and_removed(dense: Any, kinds: tuple[Kind, ...]) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("family", OPTIONS)
+@pytest.mark.parametrize("family", CUTTABLE)
 def test_removed_units_are_zeros_and_the_model_reloads(
     family: str, attention: str, tmp_path: Path
 ) -> None:
@@ -73,7 +72,7 @@ def test_the_artifact_is_the_small_model(family: str, tmp_path: Path) -> None:
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", OPTIONS)
+@pytest.mark.parametrize("family", CUTTABLE)
 def test_every_matrix_between_the_widths_shrinks(family: str) -> None:
     """No matrix of a layer keeps rows or columns of a unit that is gone."""
     dense = tiny(family)
@@ -115,16 +114,16 @@ def test_a_model_can_be_narrowed_twice(tmp_path: Path) -> None:
     )
 
 
-def test_a_family_without_an_adapter_is_named() -> None:
-    config = CONFIG_MAPPING["modernbert"](
-        vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=24, pad_token_id=1, num_labels=3,
-    )  # fmt: skip
+@pytest.mark.parametrize(("kind", "field"), [("ffn", "ffn_keep"), ("heads", "heads_keep")])
+@pytest.mark.parametrize("model_type", ["modernbert", "roformer"])
+def test_a_family_whose_units_cannot_be_cut_is_named(
+    model_type: str, kind: Kind, field: str
+) -> None:
+    config = CONFIG_MAPPING[model_type](**HEAD, **SHAPE)
     model = AutoModelForSequenceClassification.from_config(config)
-    with pytest.raises(
-        ValueError, match=r"removed from modernbert models.*leave ffn_keep"
-    ) as error:
-        find_units(model, "ffn")
+    said = rf"can be removed from this {model_type} model: .*; leave {field} out$"
+    with pytest.raises(ValueError, match=said) as error:
+        find_units(model, kind)
     assert "\n" not in str(error.value)
 
 

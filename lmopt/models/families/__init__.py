@@ -1,0 +1,1 @@
+"""Families of encoders, one file each: layers, units, positions, the head's token, limits."""
