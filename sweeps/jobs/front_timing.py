@@ -12,7 +12,7 @@ from analysis.rows.table import read_rows, write_row
 from analysis.selection.fronts import front_rows
 from analysis.selection.objectives import candidates
 from slurm.records import Job
-from slurm.states import job_states
+from slurm.states import known_states
 from sweeps.jobs.context import this_job, threads_of
 from sweeps.run import rows as row
 from sweeps.run.directory import Run, open_run
@@ -106,7 +106,7 @@ def why_not_measured(run: Run, part: Round) -> tuple[Round, str | None]:
     """Return the round with what ended its last measure job, and why another would not help."""
     if not part.measure:
         return part, None
-    state = job_states(part.measure[-1:], run.jobs)[part.measure[-1]]
+    state = known_states(part.measure[-1:], run.jobs)[part.measure[-1]]
     if state == "DONE":
         trials = ", ".join(str(trial) for trial in untimed(run)["trial"])
         return part, f"the measure job could not make trials {trials} again; see 'lmopt logs'"

@@ -7,10 +7,10 @@ import logging
 from collections import Counter
 from dataclasses import replace
 
-from slurm.states import LIVE, JobState, job_states
+from slurm.states import LIVE, JobState, known_states
 from sweeps.jobs.context import this_job
 from sweeps.jobs.launch import launch_finalize, launch_guard, take_back
-from sweeps.jobs.patience import submit_patiently
+from sweeps.jobs.patience import ask_patiently, submit_patiently
 from sweeps.run.directory import Run, open_run
 from sweeps.run.rounds import Round, launch_lock, rounds, write_round
 from sweeps.study import healing as reconcile
@@ -26,7 +26,7 @@ def replace_finalizer(run_dir: str, number: int, finalizer: str) -> None:
     Raises RuntimeError if it was lost more often than the profile's `retries` allow.
     """
     run, me = open_run(run_dir), this_job()
-    state = job_states([finalizer], run.jobs)[finalizer]
+    state = ask_patiently(lambda: known_states([finalizer], run.jobs))[finalizer]
     log.info("finalizer %s ended as %s", finalizer, state)
     if state in LIVE:  # requeued by Slurm a moment ago
         submit_patiently(run, lambda: launch_guard(run, rounds(run)[number]))

@@ -14,7 +14,7 @@ from analysis.rows.units import counted
 from slurm.commands import submission_room
 from slurm.local import machine_cores
 from slurm.profile import JobResources, Profile
-from slurm.states import cancel
+from slurm.states import cancel, known_states
 from slurm.submit import SubmissionError, submit
 from sweeps.definition.errors import ConfigError
 from sweeps.definition.sweep import SweepConfig
@@ -116,7 +116,7 @@ def launch_guard(run: Run, part: Round) -> Round:
 def take_back(run: Run, number: int, me: str) -> None:
     """Cancel what a submitter that was killed left behind after round `number`. Needs the lock."""
     known = {job for part in rounds(run)[: number + 1] for job in part.jobs}
-    leftover = [job for job in live_jobs(run) if job not in {*known, me}]
+    leftover = [job for job in live_jobs(run, known_states) if job not in {*known, me}]
     cancel(leftover, run.jobs)
     for part in rounds(run)[number + 1 :]:
         forget_round(run, part.number)
@@ -200,10 +200,11 @@ def submitting(run: Run) -> Iterator[None]:
 
     Raises:
         ConfigError: Another process is submitting, or there are live jobs.
+        SilentControllerError: Slurm does not answer, so nothing is known of the run's jobs.
     """
     try:
         with FileLock(run.path / "launch.lock", timeout=0):
-            if live := live_jobs(run):
+            if live := live_jobs(run, known_states):
                 raise ConfigError(
                     f"{run.path} has {counted(len(live), 'job')} waiting or running: watch with "
                     f"'lmopt status {quoted(run.path)}' or end it with "

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from analysis.rows.table import write_row
 from slurm.profile import Retries
 from slurm.records import Job, last_seen, read_exit, read_start
-from slurm.states import LIVE, JobState, earlier_state, job_states
+from slurm.states import LIVE, AskStates, JobState, earlier_state, job_states
 from sweeps.run import claims
 from sweeps.run import rows as row
 from sweeps.run.claims import Claim
@@ -65,13 +65,18 @@ def tell_row(run: Run, study: optuna.Study, values: Mapping[str, Any]) -> None:
         tell(study, values["trial"])
 
 
-def orphans(run: Run, study: optuna.Study, me: Job | None) -> list[Orphan]:
-    """Return the running trials whose job is gone. One scheduler query, without the lock."""
+def orphans(
+    run: Run, study: optuna.Study, me: Job | None, ask: AskStates | None = None
+) -> list[Orphan]:
+    """Return the running trials whose job is gone. One scheduler query, without the lock.
+
+    While Slurm is silent no job counts as gone; with `known_states` for `ask` that is an error.
+    """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     owners = [(trial, claims.newest(run, trial.number)) for trial in running]
     asked = {claim.job_id for _, claim in owners if claim and claim.job_id}
     asked -= {me.job_id if me else ""}
-    states = job_states(sorted(asked), run.jobs) if asked else {}
+    states = (ask or job_states)(sorted(asked), run.jobs) if asked else {}
     found = []
     for trial, claim in owners:
         if claim is not None and claim.recipe:

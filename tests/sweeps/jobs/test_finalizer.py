@@ -47,7 +47,7 @@ def states(monkeypatch: pytest.MonkeyPatch) -> dict[str, JobState]:
         return {job_id: said.get(job_id, "LOST") for job_id in job_ids}
 
     monkeypatch.setattr(reconcile, "job_states", job_states)
-    monkeypatch.setattr(finalize, "job_states", job_states)
+    monkeypatch.setattr(finalize, "known_states", job_states)
     return said
 
 

@@ -52,8 +52,9 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
     made = Queue()
     monkeypatch.setattr(launch, "submit", made.submit)
     monkeypatch.setattr(launch, "cancel", made.cancel)
-    for module in (guard, rounds, finalize, front):
-        monkeypatch.setattr(module, "job_states", made.job_states)
+    monkeypatch.setattr(rounds, "job_states", made.job_states)
+    for module in (launch, guard, finalize, front):
+        monkeypatch.setattr(module, "known_states", made.job_states)
     return made
 
 
