@@ -12,6 +12,7 @@ from typing import Any
 
 from slurm import commands as scheduler
 from slurm import local
+from slurm.files import ForeignFolderError
 from slurm.job_process import RecordedCall
 from slurm.profile import Dependency, JobResources, Kind, Profile
 from slurm.states import cancel
@@ -127,6 +128,10 @@ def _submit_local(
             f"cpus must be at most {len(local.machine_cores())} on this machine,"
             f" got {resources.cpus}: lower it in the profile"
         )
+    try:
+        local.cores_folder()
+    except ForeignFolderError as error:
+        raise SubmissionError(str(error)) from None
     job_ids = local.new_job_ids(len(calls))
     for job_id, args in zip(job_ids, calls, strict=True):
         with temporary_save_path(JobPaths(folder, job_id).submitted_pickle) as path:

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from slurm.files import write_atomic
 from sweeps.run.directory import Run
-from sweeps.run.files import write_json
+from sweeps.run.files import as_json
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,7 @@ class Claim:
 def take(run: Run, claim: Claim) -> bool:
     """Take an attempt; False if another job was first."""
     path = _path(run, claim.number, claim.attempt)
-    temporary = path.with_name(f".{path.name}.{claim.job_id}.{os.getpid()}")
-    try:
-        write_json(temporary, asdict(claim))
-        os.link(temporary, path)  # fails if it exists, and nobody ever sees half a claim
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
+    return write_atomic(path, as_json(asdict(claim)), replace=False)
 
 
 def newest(run: Run, number: int) -> Claim | None:
