@@ -102,6 +102,12 @@ def print_plan(found: dict[str, Any], console: Console) -> None:
     for name, bound in found["constraints"].items():
         table.add_row("constraint", f"{name} {bound}")
     table.add_row("budget", f"{found['trials']} trials, {found['workers']} workers at once")
+    limits = found["time_limits"]
+    for index, text in enumerate(dict.fromkeys(limits.values())):
+        kinds = ", ".join(kind for kind in limits if limits[kind] == text)
+        table.add_row("time limit" if index == 0 else "", f"{text}: {kinds}")
+    for note in found["notes"]:
+        table.add_row("note", note)
     for key, name in found["elsewhere"].items():
         table.add_row("note", f"{key} {name} is not on this machine: it is taken for a hub id")
     hours = found["estimate"]["core_hours"]

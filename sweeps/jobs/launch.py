@@ -107,6 +107,7 @@ def launch_guard(run: Run, part: Round) -> Round:
     guard = submit(
         run.profile, "finalize", guard_job, [(str(run.path), part.number, finalizer)],
         folder=run.jobs, name=f"{_name(run)}-guard", after=[finalizer], dependency="afternotok",
+        resources=run.profile.guard(),
     )  # fmt: skip
     made = replace(part, guards=[*part.guards, *guard])
     write_round(run, made)
