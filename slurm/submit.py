@@ -30,7 +30,7 @@ class SubmissionError(ValueError):
 def submit(
     profile: Profile,
     kind: Kind,
-    function: Callable[..., Any],
+    function: Callable[..., Any] | str,
     calls: Sequence[tuple[Any, ...]],
     *,
     folder: Path,
@@ -40,6 +40,9 @@ def submit(
     resources: JobResources | None = None,
 ) -> list[str]:
     """Submit one job per call of `function` and return their ids at once, in the calls' order.
+
+    `function` is a callable, or its dotted name "package.module:function", which only the jobs
+    import.
 
     Several calls become job arrays, split where the cluster's MaxArraySize asks for it. The jobs
     wait for those in `after`: "afterok" for their success, "afterany" for their end, "afternotok"
