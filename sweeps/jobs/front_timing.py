@@ -17,7 +17,7 @@ from sweeps.jobs.context import this_job, threads_of
 from sweeps.run import rows as row
 from sweeps.run.directory import Run, open_run
 from sweeps.run.rounds import Round, write_round
-from sweeps.study import healing as reconcile
+from sweeps.study import healing
 
 log = logging.getLogger("lmopt")
 # Artifacts that are timed in turn in one process, beside the teacher's two: all are in memory.
@@ -112,9 +112,9 @@ def why_not_measured(run: Run, part: Round) -> tuple[Round, str | None]:
         return part, f"the measure job could not make trials {trials} again; see 'lmopt logs'"
     if state == "FAILED":
         return part, f"the measure job {part.measure[-1]} ended as {state}; see 'lmopt logs'"
-    part = replace(part, measure_lost=[*part.measure_lost, reconcile.cause_of(state)])
+    part = replace(part, measure_lost=[*part.measure_lost, healing.cause_of(state)])
     write_round(run, part)
-    lost = Counter("lost" if c == reconcile.CANCELLED else c for c in part.measure_lost)
-    if reconcile.may_retry(run.profile.retries, lost):
+    lost = Counter("lost" if c == healing.CANCELLED else c for c in part.measure_lost)
+    if healing.may_retry(run.profile.retries, lost):
         return part, None
     return part, f"the measure job was lost too often: {dict(lost)}; see 'lmopt logs'"
