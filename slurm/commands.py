@@ -1,5 +1,6 @@
 """Questions to Slurm: each function is one call of one command, however many jobs it is about."""
 
+import contextlib
 import getpass
 import os
 import re
@@ -30,10 +31,13 @@ _HOPELESS = re.compile(
     re.IGNORECASE,
 )
 _OVER = re.compile(r"invalid job id|already completing or completed", re.IGNORECASE)
+# The one failure of squeue that is an answer: slurmctld has no such job.
+_UNKNOWN = re.compile(r"invalid job id", re.IGNORECASE)
+_ANSWER_TIMEOUT_S = 300.0  # Slurm's commands give up by themselves after a fraction of it.
 
 
 class SilentControllerError(SchedulerError):
-    """slurmctld does not answer: nothing is known about any job, which is not to say it is dead."""
+    """Slurm gave no answer. Nothing is known about any job; no job may be taken for dead."""
 
 
 def job_variables() -> list[str]:
@@ -45,26 +49,50 @@ def job_variables() -> list[str]:
 
 
 def _call(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """Run a Slurm command. Raise SilentControllerError if it cannot run, hangs or is killed."""
     dropped = set(job_variables())
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment | {"SLURM_TIME_FORMAT": "%s"},
-    )
+    try:
+        answer = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment | {"SLURM_TIME_FORMAT": "%s"},
+            timeout=_ANSWER_TIMEOUT_S,
+        )
+    except FileNotFoundError:
+        raise SilentControllerError(f"{command[0]} is not on this machine") from None
+    except subprocess.TimeoutExpired:
+        said = f"{command[0]} gave no answer in {_ANSWER_TIMEOUT_S:.0f} s"
+        raise SilentControllerError(said) from None
+    except OSError as error:  # a stale file system, no memory for a process
+        raise SilentControllerError(f"{command[0]} cannot run: {error}") from None
+    if answer.returncode < 0:
+        raise SilentControllerError(f"{command[0]} was ended by signal {-answer.returncode}")
+    return answer
 
 
 def _ask(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    """Answer to a Slurm command, which itself tries for some 10 s to reach a slurmctld."""
-    try:
-        answer = _call(command)
-    except FileNotFoundError:
-        raise SilentControllerError(f"{command[0]} is not on this machine") from None
+    """Answer to a Slurm command, which itself tries for some 10 s to reach a slurmctld.
+
+    A command that fails with words of its own is an answer, which the caller judges. Raises
+    SilentControllerError for every other failure.
+    """
+    answer = _call(command)
     if _SILENT.search(answer.stderr):
         raise SilentControllerError(one_line(answer.stderr))
+    if answer.returncode and not answer.stderr.strip():
+        raise _no_answer(command, answer)
     return answer
+
+
+def _no_answer(
+    command: Sequence[str], answer: "subprocess.CompletedProcess[str]"
+) -> SilentControllerError:
+    words = one_line(answer.stderr)
+    said = f"{command[0]} failed with exit code {answer.returncode}"
+    return SilentControllerError(f"{said}: {words}" if words else said)
 
 
 def one_line(words: str) -> str:
@@ -84,12 +112,20 @@ def _arrays(job_ids: Iterable[str]) -> str:
 def queue_states(job_ids: Sequence[str]) -> dict[str, str]:
     """Slurm's states of the jobs that slurmctld still knows (for MinJobAge after they end).
 
-    Raises SilentControllerError.
+    A job is missing in the answer only if slurmctld said that it does not know it. Raises
+    SilentControllerError if squeue failed in any other way.
     """
     command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%r"]
-    output = _ask([*command, f"--jobs={_arrays(job_ids)}"]).stdout
-    lines = (line.strip().split("|", 2) for line in output.splitlines() if line.count("|") == 2)
-    return {job_id: _held(state, reason) for job_id, state, reason in lines}
+    answer = _ask([*command, f"--jobs={_arrays(job_ids)}"])
+    if answer.returncode:
+        if not _UNKNOWN.search(answer.stderr):
+            raise _no_answer(command, answer)
+        arrays = sorted({array_id(job_id) for job_id in job_ids})
+        if len(arrays) > 1:  # The refusal of one job says nothing of the others.
+            each = [queue_states([array]) for array in arrays]
+            return {job_id: state for states in each for job_id, state in states.items()}
+    lines = (line.strip().split("|", 2) for line in answer.stdout.splitlines())
+    return {line[0]: _held(line[1], line[2]) for line in lines if len(line) == 3}
 
 
 def _held(state: str, reason: str) -> str:
@@ -128,7 +164,7 @@ def accounting_cpu_seconds(job_ids: Sequence[str]) -> dict[str, int]:
 def _sacct(options: list[str], job_ids: Sequence[str]) -> list[tuple[str, str]]:
     try:
         answer = _call(["sacct", "-nP", *options, f"--jobs={_arrays(job_ids)}"])
-    except FileNotFoundError:
+    except SilentControllerError:  # It only refines what squeue said.
         return []
     rows = (line.partition("|") for line in answer.stdout.splitlines())
     return [(job_id, value) for job_id, _, value in rows]
@@ -192,7 +228,11 @@ def max_array_size() -> int:
 
 
 def _config() -> dict[str, str]:
-    lines = _ask(["scontrol", "show", "config"]).stdout.splitlines()
+    command = ["scontrol", "show", "config"]
+    answer = _ask(command)
+    if answer.returncode:
+        raise _no_answer(command, answer)
+    lines = answer.stdout.splitlines()
     pairs = (line.partition("=") for line in lines)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
@@ -210,7 +250,10 @@ def _max_submit_jobs(account: str | None, qos: str | None) -> int | None:
 
 def _accounts(what: str, *where_and_format: str) -> str:
     *where, columns = where_and_format
-    return _call(["sacctmgr", "-nP", "show", what, "where", *where, f"format={columns}"]).stdout
+    command = ["sacctmgr", "-nP", "show", what, "where", *where, f"format={columns}"]
+    with contextlib.suppress(SilentControllerError):  # No limit is known then.
+        return _call(command).stdout
+    return ""
 
 
 def submission_room(account: str | None = None, qos: str | None = None) -> int | None:
@@ -218,8 +261,11 @@ def submission_room(account: str | None = None, qos: str | None = None) -> int |
     limit = cluster_facts(account, qos).max_submit_jobs
     if limit is None:
         return None
-    queued = _ask(["squeue", "--noheader", "--array", "--me", "--format=%i"]).stdout.split()
-    return max(0, limit - len(queued))
+    command = ["squeue", "--noheader", "--array", "--me", "--format=%i"]
+    answer = _ask(command)
+    if answer.returncode:
+        raise _no_answer(command, answer)
+    return max(0, limit - len(answer.stdout.split()))
 
 
 def why_refused(script: str) -> str | None:

@@ -1,5 +1,6 @@
 """What a job runs: the sweep's function between a start record and an exit record."""
 
+import importlib
 import os
 import re
 import resource
@@ -46,12 +47,15 @@ class Stopped(SystemExit):
 class RecordedCall:
     """The callable that submitit pickles. What `function` returns is dropped: results are files.
 
+    `function` may be the dotted name of one, "package.module:function": then nothing but the job
+    itself imports the module.
+
     submitit requeues a job that Slurm warns (`--signal`) if its callable has a `checkpoint` method
     that returns something (submitit/core/job_environment.py). A requeue by Slurm itself asks nobody
     and starts from the same pickle: `function` continues from what it left on disk.
     """
 
-    function: Callable[..., Any]
+    function: Callable[..., Any] | str
     folder: Path
     requeue: bool
     teardown: tuple[str, ...] = ()  # shell lines
@@ -67,7 +71,7 @@ class RecordedCall:
         self._catch_signals(job)
         threading.Thread(target=_beat, args=(job,), daemon=True).start()
         try:
-            self.function(*args)
+            resolve(self.function)(*args)
         except BaseException as error:
             self._end(job, *_cause(error))
             raise
@@ -120,6 +124,15 @@ class RecordedCall:
         signal.signal(signal.SIGTERM, terminated)
         if callable(warn):
             signal.signal(signal.SIGUSR2, warned)
+
+
+def resolve(function: Callable[..., Any] | str) -> Callable[..., Any]:
+    """Return the function that a dotted name "package.module:function" stands for."""
+    if not isinstance(function, str):
+        return function
+    module, _, name = function.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def _wake_main_thread() -> None:

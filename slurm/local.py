@@ -10,7 +10,6 @@ here are in submitit's own format and are run by `submitit.core._submit`.
 """
 
 import argparse
-import contextlib
 import fcntl
 import os
 import secrets
@@ -22,9 +21,10 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, get_args
+from typing import get_args
 
 from slurm.commands import job_variables
+from slurm.files import open_lock_file, private_folder
 from slurm.process import LOCAL_ID_VARIABLE, start_time
 from slurm.profile import Dependency, JobResources
 from slurm.records import Exit, Job, write_record
@@ -113,27 +113,45 @@ def failed_dependency(after: Sequence[str], folder: Path, dependency: str) -> st
     return None
 
 
-def take_cores(count: int) -> tuple[list[int], list[IO[str]]]:
-    """Wait for `count` free cores; they are held as long as the files that are returned.
+def cores_folder() -> Path:
+    """Folder of the cores' files, which all sweeps of a user on this machine share.
+
+    Raises ForeignFolderError.
+    """
+    return private_folder(Path(tempfile.gettempdir()) / f"lmopt-cores-{os.getuid()}")
+
+
+def take_cores(count: int) -> tuple[list[int], list[int]]:
+    """Wait for `count` free cores; they are held while the descriptors that are returned are open.
 
     One job collects cores at a time: two half-served jobs would wait for each other for ever, and
     a wide job would starve behind narrow ones.
     """
-    folder = Path(tempfile.gettempdir()) / f"lmopt-cores-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    held: dict[int, IO[str]] = {}
-    with (folder / "queue.lock").open("w") as queue:
+    folder = cores_folder()
+    held: dict[int, int] = {}
+    queue = open_lock_file(folder / "queue.lock")
+    try:
         fcntl.flock(queue, fcntl.LOCK_EX)
         while True:
             for core in machine_cores():
-                if core not in held and len(held) < count:
-                    file = (folder / f"{core}.lock").open("w")
-                    with contextlib.suppress(BlockingIOError):
-                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        held[core] = file
+                if core not in held and len(held) < count and (file := _lock_core(folder, core)):
+                    held[core] = file
             if len(held) == count:
                 return sorted(held), list(held.values())
             time.sleep(_POLL_SECONDS / 5)
+    finally:
+        os.close(queue)
+
+
+def _lock_core(folder: Path, core: int) -> int | None:
+    """Lock the file of a core and return it, open; None if another job has the core."""
+    file = open_lock_file(folder / f"{core}.lock")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return None
+    return file
 
 
 def main() -> None:
@@ -151,13 +169,12 @@ def main() -> None:
         exit = Exit(options.job_id, "CANCELLED", error, 0, time.time(), 0.0, 0.0, 0)
         write_record(exit, options.folder)
         sys.exit(error if needed else 0)
-    cores, files = take_cores(options.cpus)
+    cores, _ = take_cores(options.cpus)  # The files stay open until the process ends.
     os.sched_setaffinity(0, cores)
 
     from submitit.core.submission import process_job
 
     process_job(options.folder)
-    del files
 
 
 if __name__ == "__main__":

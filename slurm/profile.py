@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from slurm.durations import Minutes, PlainLoader
 from slurm.errors import UserError
 
 Kind = Literal["prepare", "worker", "measure", "finalize"]
@@ -20,6 +21,10 @@ Kind = Literal["prepare", "worker", "measure", "finalize"]
 Dependency = Literal["afterok", "afterany", "afternotok"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+# What a finalizer and its guard ask for where the profile does not say. They wait up to 20 minutes
+# for an answer of Slurm, and as long for it to take a job; a finalizer also times and reports.
+FINALIZE_MIN, GUARD_MIN = 120, 45
+_MEMORY_OPTIONS = ("mem", "mem-per-cpu", "mem-per-gpu")
 _BUILT_IN = Path(__file__).parent / "profiles"
 # YAML reads `exclude: 17` or `OMP_NUM_THREADS: 1` as numbers: what Slurm and the shell see is text.
 _Text = Annotated[str, Field(coerce_numbers_to_str=True, pattern=r"^[^\n]*$")]
@@ -39,8 +44,9 @@ class JobResources(_Model):
     partition: _Text | None = None
     account: _Text | None = None
     qos: _Text | None = None
-    time_min: int | None = Field(
-        default=None, ge=1, description="needed on Slurm, no limit on local"
+    time_min: Annotated[Minutes, Field(ge=1)] | None = Field(
+        default=None,
+        description="minutes, or as Slurm writes them: 4:00:00; needed on Slurm, no limit on local",
     )
     cpus: int = Field(default=1, ge=1, description="cores; a local job is pinned to its own")
     mem_gb: float | None = Field(default=None, gt=0)
@@ -81,7 +87,7 @@ class Retries(_Model):
     memory_growth: float = Field(default=1.5, ge=1)
     time_growth: float = Field(default=2.0, ge=1)
     max_mem_gb: float | None = Field(default=None, gt=0)
-    max_time_min: int | None = Field(default=None, ge=1)
+    max_time_min: Annotated[Minutes, Field(ge=1)] | None = None
 
 
 class Profile(JobResources):
@@ -110,19 +116,42 @@ class Profile(JobResources):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _memory_can_grow(self) -> Self:
+        """Refuse memory that only sbatch knows of: nothing would grow after out of memory."""
+        for kind in KINDS:
+            resources = self.job(kind)
+            for option, value in resources.sbatch.items():
+                if option.replace("_", "-") not in _MEMORY_OPTIONS or value is False:
+                    continue
+                if resources.mem_gb is not None:
+                    raise ValueError(
+                        f"sbatch.{option} and mem_gb both say the memory of a {kind} job, got"
+                        f" {value!r} and {resources.mem_gb:g}: keep mem_gb"
+                    )
+                if self.retries.memory_growth > 1:
+                    raise ValueError(
+                        f"sbatch.{option} cannot grow after out of memory, got {value!r} for"
+                        f" {kind}: give mem_gb, of the whole job, or retries: {{memory_growth: 1}}"
+                    )
+        return self
+
     def job(
         self, kind: Kind, *, out_of_memory: int = 0, timeouts: int = 0, exclude: Iterable[str] = ()
     ) -> JobResources:
         """Resources of a job, grown for each time that its trial already ran out of memory or time.
 
         `exclude` names failed nodes to stay away from. `environment` and `sbatch` of the kind's
-        section are added to the profile's; every other key of the section replaces it.
+        section are added to the profile's; every other key of the section replaces it. A finalizer
+        whose section gives no `time_min` asks for no more than FINALIZE_MIN of the workers' time.
         """
         section: JobResources = getattr(self, kind)
         merged = {field: getattr(self, field) for field in JobResources.model_fields}
         for field in section.model_fields_set:
             value = getattr(section, field)
             merged[field] = merged[field] | value if isinstance(value, dict) else value
+        if kind == "finalize" and "time_min" not in section.model_fields_set and merged["time_min"]:
+            merged["time_min"] = min(merged["time_min"], FINALIZE_MIN)
         limits = self.retries
         if merged["mem_gb"] is not None and out_of_memory:
             grown = merged["mem_gb"] * limits.memory_growth**out_of_memory
@@ -135,6 +164,12 @@ class Profile(JobResources):
         nodes = [merged["exclude"]] if merged["exclude"] else []
         merged["exclude"] = ",".join([*nodes, *sorted(set(exclude))]) or None
         return JobResources(**merged)
+
+    def guard(self) -> JobResources:
+        """Resources of the job behind a finalizer: it waits for Slurm to answer, and submits."""
+        resources = self.job("finalize")
+        time_min = resources.time_min and min(resources.time_min, GUARD_MIN)
+        return resources.model_copy(update={"time_min": time_min, "cpus": 1, "nodes": 1})
 
     def without_growth(self) -> Self:
         """The profile of a cluster that gives no job more than it is asked for here."""
@@ -158,7 +193,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
         known = ", ".join(sorted(file.stem for file in _BUILT_IN.glob("*.yaml")))
         raise ProfileError(f"no profile {name_or_path}: give a YAML file or one of {known}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), PlainLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ProfileError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):

@@ -3,14 +3,14 @@
 They answer what no scheduler keeps for long, and all that is known of a job where there is none.
 """
 
-import contextlib
 import json
 import os
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from slurm.files import write_atomic
 
 # The start record of the job that a process belongs to: inherited by the children of the job, and
 # still that of this run when Slurm has started the job again elsewhere.
@@ -70,16 +70,7 @@ def exit_path(job_id: str, folder: Path) -> Path:
 def write_record(record: Job | Exit, folder: Path, *, replace: bool = True) -> None:
     """Write the record of a job, atomically; with `replace=False` one that is there stays."""
     path = (start_path if isinstance(record, Job) else exit_path)(record.job_id, folder)
-    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".record-", delete=False) as file:
-        json.dump(asdict(record), file)
-        file.flush()
-        os.fsync(file.fileno())
-    if not replace:
-        with contextlib.suppress(FileExistsError):
-            os.link(file.name, path)
-        Path(file.name).unlink()
-    else:
-        Path(file.name).replace(path)
+    write_atomic(path, json.dumps(asdict(record)), replace=replace)
 
 
 def read_start(job_id: str, folder: Path) -> Job | None:

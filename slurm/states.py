@@ -25,6 +25,8 @@ JobState = Literal[
     "LOST",  # dead without a record, by kill -9 for one
 ]
 LIVE: tuple[JobState, ...] = ("PENDING", "HELD", "RUNNING")
+# A question for the states of jobs whose records are in a folder: `job_states`, `known_states`.
+AskStates = Callable[[Sequence[str], Path], dict[str, JobState]]
 # https://slurm.schedmd.com/squeue.html, job state codes; what is not here is alive.
 _SLURM_STATES: dict[str, JobState] = {
     "PENDING": "PENDING",
@@ -79,6 +81,18 @@ def job_states(
     if asked:
         states |= _slurm_states(asked, exits, folder, on_silence)
     return {job_id: states[job_id] for job_id in job_ids}
+
+
+def known_states(job_ids: Sequence[str], folder: Path) -> dict[str, JobState]:
+    """State of each job as `job_states` gives it, for decisions that need an answer.
+
+    Raises SilentControllerError while slurmctld is silent.
+    """
+
+    def refuse(words: str) -> None:
+        raise scheduler.SilentControllerError(f"Slurm does not answer: {words}")
+
+    return job_states(job_ids, folder, refuse)
 
 
 def _local_state(job_id: str, folder: Path) -> JobState:

@@ -13,6 +13,7 @@ from typing import Any
 from slurm import commands as scheduler
 from slurm import local
 from slurm.errors import UserError
+from slurm.files import ForeignFolderError
 from slurm.job_process import RecordedCall
 from slurm.profile import Dependency, JobResources, Kind, Profile
 from slurm.states import cancel
@@ -30,7 +31,7 @@ class SubmissionError(UserError):
 def submit(
     profile: Profile,
     kind: Kind,
-    function: Callable[..., Any],
+    function: Callable[..., Any] | str,
     calls: Sequence[tuple[Any, ...]],
     *,
     folder: Path,
@@ -40,6 +41,9 @@ def submit(
     resources: JobResources | None = None,
 ) -> list[str]:
     """Submit one job per call of `function` and return their ids at once, in the calls' order.
+
+    `function` is a callable, or its dotted name "package.module:function", which only the jobs
+    import.
 
     Several calls become job arrays, split where the cluster's MaxArraySize asks for it. The jobs
     wait for those in `after`: "afterok" for their success, "afterany" for their end, "afternotok"
@@ -128,6 +132,10 @@ def _submit_local(
             f"cpus must be at most {len(local.machine_cores())} on this machine,"
             f" got {resources.cpus}: lower it in the profile"
         )
+    try:
+        local.cores_folder()
+    except ForeignFolderError as error:
+        raise SubmissionError(str(error)) from None
     job_ids = local.new_job_ids(len(calls))
     for job_id, args in zip(job_ids, calls, strict=True):
         with temporary_save_path(JobPaths(folder, job_id).submitted_pickle) as path:

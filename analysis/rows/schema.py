@@ -9,6 +9,7 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 
+from analysis.rows.lost_causes import LOST_CAUSES
 from analysis.rows.metrics import DROP, SCORE, is_score, metric_column
 
 SCHEMA_VERSION = 2
@@ -48,6 +49,7 @@ _IDENTITY = [
         ("state", _TEXT, " | ".join(STATES)),
         ("feasible", _BOOL, "meets the sweep's constraints; null: there are none"),
         ("error", _TEXT, "why it failed, in one line"),
+        ("lost_cause", _TEXT, f"why the attempt was lost: {' | '.join(LOST_CAUSES)}"),
         ("log_path", _TEXT, "the job's log"),
         ("recipe_json", _TEXT, "the canonical recipe, complete"),
         ("recipe_key", _TEXT, "hash of the canonical recipe"),
@@ -308,9 +310,19 @@ def _check_row(values: Mapping[str, object]) -> None:
         needed = ("size_bytes",) if scored else ("accuracy_validation", "size_bytes")
         _require(values, needed, "a COMPLETE row")
     _require(values, ("error",) if state == "FAIL" else (), "a FAIL row")
+    _check_lost_cause(values.get("lost_cause"), state)
     for name in values:
         if _group_of(name) in _FORBIDDEN[state]:
             raise ValueError(f"column {name} must be empty in a row of state {state}: no number")
+
+
+def _check_lost_cause(code: object, state: str) -> None:
+    if code is None:
+        return
+    if code not in LOST_CAUSES:
+        raise ValueError(f"column lost_cause must be one of {tuple(LOST_CAUSES)}, got {code!r}")
+    if state != ("FAIL" if code == "given_up" else "LOST"):
+        raise ValueError(f"column lost_cause must not be {code} in a row of state {state}")
 
 
 def _require(values: Mapping[str, object], names: tuple[str, ...], what: str) -> None:

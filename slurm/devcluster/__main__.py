@@ -29,6 +29,7 @@ from slurm.devcluster.cluster import (
 )
 from slurm.devcluster.packages import MissingPackagesError, install_packages
 from slurm.devcluster.servers import ServerError
+from slurm.files import ForeignFolderError
 
 
 def default_folder() -> Path:
@@ -102,7 +103,7 @@ def _run(options: argparse.Namespace) -> None:
 def main() -> None:
     try:
         _run(_parser().parse_args())
-    except (ClusterError, MissingPackagesError, ServerError) as error:
+    except (ClusterError, ForeignFolderError, MissingPackagesError, ServerError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -26,6 +26,7 @@ from slurm.devcluster.configuration import (
 from slurm.devcluster.packages import check_packages, program
 from slurm.devcluster.servers import server_running, start_server, stop_servers
 from slurm.errors import UserError
+from slurm.files import private_folder, write_atomic
 
 _SOCKET_PATH_LIMIT = 107  # bytes, of a Unix socket
 
@@ -81,8 +82,8 @@ def up(folder: Path, config: ClusterConfig) -> ClusterConfig:
         raise ClusterError(f"{folder} is there and no cluster's: give --dir a new or empty folder")
     config = known or config
     check_packages(accounting=config.accounting)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (folder / "cluster.json").write_text(json.dumps(asdict(config)))
+    private_folder(folder)
+    write_atomic(folder / "cluster.json", json.dumps(asdict(config)))
     write_configuration(folder, config)
     _start_munge(folder)
     if config.accounting:
@@ -170,8 +171,14 @@ def call(folder: Path, *command: str, check: bool = True) -> "subprocess.Complet
 
 
 def read_config(folder: Path) -> ClusterConfig | None:
-    """The configuration of the cluster in `folder`, None if there is none."""
+    """The configuration of the cluster in `folder`, None if there is none.
+
+    Raises ForeignFolderError for a folder that another user can write to: they could name any
+    process of this user as one of its servers, to be stopped.
+    """
     try:
+        if (folder / "cluster.json").exists():
+            private_folder(folder)
         values = json.loads((folder / "cluster.json").read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from slurm.files import write_atomic
 from slurm.process import is_running, start_time
 
 _STOP_SECONDS = 20.0
@@ -87,9 +88,7 @@ def _recorded(folder: Path) -> dict[str, tuple[int, float]]:
 
 def _record(folder: Path, name: str, pid: int) -> None:
     servers = _recorded(folder) | {name: (pid, start_time(pid) or time.time())}
-    temporary = _path(folder).with_suffix(".new")
-    temporary.write_text(json.dumps(servers))
-    temporary.replace(_path(folder))
+    write_atomic(_path(folder), json.dumps(servers))
 
 
 def _path(folder: Path) -> Path:

@@ -104,6 +104,12 @@ def print_plan(found: dict[str, Any], console: Console) -> None:
     table.add_row("budget", f"{found['trials']} trials, {found['workers']} workers at once")
     for file in found["methods"]:
         table.add_row("note", f"the code of {file} will be run, here and in every job")
+    limits = found["time_limits"]
+    for index, text in enumerate(dict.fromkeys(limits.values())):
+        kinds = ", ".join(kind for kind in limits if limits[kind] == text)
+        table.add_row("time limit" if index == 0 else "", f"{text}: {kinds}")
+    for note in found["notes"]:
+        table.add_row("note", note)
     for key, name in found["elsewhere"].items():
         table.add_row("note", f"{key} {name} is not on this machine: it is taken for a hub id")
     hours = found["estimate"]["core_hours"]

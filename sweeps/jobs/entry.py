@@ -1,4 +1,4 @@
-"""The entry points of the jobs. Submitting pickles these; the heavy imports happen in the job."""
+"""The entry points of the jobs, which `launch` submits by name: each imports what its job needs."""
 
 from slurm.profile import JobResources
 
@@ -19,20 +19,20 @@ def worker_job(run_dir: str, index: int, resources: JobResources) -> None:
 
 def finalize_job(run_dir: str, submitted_round: int) -> None:
     """Heal, submit another round if that is worth it, else finish the run."""
-    from sweeps.jobs import finalizer as finalize
+    from sweeps.jobs.finalizer import finalize
 
-    finalize.finalize(run_dir, submitted_round)
+    finalize(run_dir, submitted_round)
 
 
 def measure_job(run_dir: str) -> None:
     """Time the front's artifacts where the profile's `measure` section says."""
-    from sweeps.jobs import front_timing as front
+    from sweeps.jobs.front_timing import measure_front
 
-    front.measure_front(run_dir)
+    measure_front(run_dir)
 
 
 def guard_job(run_dir: str, submitted_round: int, finalizer: str) -> None:
     """Replace a finalizer that did not come to its end."""
-    from sweeps.jobs import guard
+    from sweeps.jobs.guard import replace_finalizer
 
-    guard.replace_finalizer(run_dir, submitted_round, finalizer)
+    replace_finalizer(run_dir, submitted_round, finalizer)

@@ -13,18 +13,20 @@ from analysis.rows.table import compact, load_results, read_rows
 from slurm.commands import is_passing
 from slurm.profile import JobResources
 from slurm.records import Job
-from slurm.states import LIVE, JobState, job_states
+from slurm.states import LIVE, JobState, known_states
 from slurm.submit import SubmissionError
 from sweeps.disk.retention import prune_artifacts
 from sweeps.jobs.context import this_job
 from sweeps.jobs.front_timing import measures_apart, time_front, untimed, why_not_measured
 from sweeps.jobs.launch import launch, launch_guard, launch_measure, take_back
-from sweeps.jobs.patience import submit_patiently
+from sweeps.jobs.patience import ask_patiently, submit_patiently
 from sweeps.run.directory import Run, open_run, without_growth
 from sweeps.run.files import write_json
 from sweeps.run.rounds import Round, launch_lock, prepare_losses, rounds, worker_losses, write_round
-from sweeps.study import healing as reconcile
+from sweeps.study import healing
+from sweeps.study.attempt_rows import put_damaged_aside
 from sweeps.study.healing import Orphan
+from sweeps.study.rebuild import rebuild_study
 from sweeps.study.study import locked_study, open_study
 
 log = logging.getLogger("lmopt")
@@ -36,18 +38,18 @@ def finalize(run_dir: str, submitted_round: int) -> None:
     Raises RuntimeError if work is left that another round would not get done.
     """
     run, job = open_run(run_dir), this_job()
-    if not _is_mine(run, submitted_round, job):
+    if not ask_patiently(lambda: _is_mine(run, submitted_round, job)):
         log.info("another finalizer was submitted already; it does the rest")
         return
-    lost = heal(run)
+    lost = ask_patiently(lambda: heal(run))
     stop = None
     if lost or trials_left(run, open_study(run)):
-        stop = why_stop(run, rounds(run)[submitted_round])
+        stop = ask_patiently(lambda: why_stop(run, rounds(run)[submitted_round]))
         if stop is None:
             _launch_next(run, submitted_round, lost)
             return
     if measures_apart(run) and not untimed(run).empty:
-        part, why_not = why_not_measured(run, rounds(run)[submitted_round])
+        part, why_not = ask_patiently(lambda: why_not_measured(run, rounds(run)[submitted_round]))
         if why_not is None:
             submit_patiently(run, lambda: launch_measure(run, part))
             return
@@ -76,18 +78,24 @@ def _is_mine(run: Run, number: int, job: Job) -> bool:
 
 
 def heal(run: Run) -> list[Orphan]:
-    """Tell what was not told, bury the dead; return the orphans that may be tried again."""
+    """Report unreported results to Optuna, mark dead attempts LOST, return those to retry.
+
+    Raises SilentControllerError if Slurm does not answer: then nothing is known of any attempt.
+    """
+    with run.lock():
+        if put_damaged_aside(run):
+            rebuild_study(run)  # A trial that was told COMPLETE has no result any more.
     with locked_study(run) as study:
-        reconcile.tell_rows(run, study)
+        healing.tell_rows(run, study)
     retry = []
-    for orphan in reconcile.orphans(run, study, None):
+    for orphan in healing.orphans(run, study, None, known_states):
         with locked_study(run) as study:
-            reconcile.bury(run, orphan)
-            losses = reconcile.losses(run, orphan.claim.number)
-            if reconcile.may_retry(run.profile.retries, losses):
+            healing.bury(run, orphan)
+            losses = healing.losses(run, orphan.claim.number)
+            if healing.may_retry(run.profile.retries, losses):
                 retry.append(orphan)
             else:
-                reconcile.give_up(run, study, orphan.claim.number)
+                healing.give_up(run, study, orphan.claim)
     return retry
 
 
@@ -105,7 +113,7 @@ def grow(run: Run, lost: Sequence[Orphan]) -> JobResources:
     before_any_trial = worker_losses(run)
     memory, timeouts = before_any_trial["out_of_memory"], before_any_trial["timeout"]
     for orphan in lost:
-        losses = reconcile.losses(run, orphan.claim.number)
+        losses = healing.losses(run, orphan.claim.number)
         memory = max(memory, losses["out_of_memory"])
         timeouts = max(timeouts, losses["timeout"])
     failed = {o.claim.node for o in lost if o.cause == "node_fail" and o.claim.node}
@@ -114,14 +122,14 @@ def grow(run: Run, lost: Sequence[Orphan]) -> JobResources:
 
 def why_stop(run: Run, last: Round) -> str | None:
     """Return why another round cannot bring anything; None if it can. Notes what ended prepare."""
-    states = job_states([*last.prepare, *last.workers], run.jobs)
+    states = known_states([*last.prepare, *last.workers], run.jobs)
     prepared = states[last.prepare[0]]
     if prepared not in ("DONE", *LIVE):
         if prepared in ("FAILED", "CANCELLED"):
             return f"the prepare job ended as {prepared}: nothing can run; see 'lmopt logs'"
-        write_round(run, replace(last, prepare_lost=reconcile.cause_of(prepared)))
+        write_round(run, replace(last, prepare_lost=healing.cause_of(prepared)))
         lost = prepare_losses(run)
-        if not reconcile.may_retry(run.profile.retries, lost):
+        if not healing.may_retry(run.profile.retries, lost):
             return f"the prepare job was lost too often: {dict(lost)}; see 'lmopt logs'"
         return None
     if not read_rows(run.path)["job_id"].isin(last.workers).any():
@@ -135,10 +143,10 @@ def _why_fruitless(run: Run, last: Round, ended: Sequence[JobState]) -> str | No
     if not killed:
         states = ", ".join(sorted(set(ended)))
         return f"the workers ended as {states} before any trial; see 'lmopt logs'"
-    cause = Counter(reconcile.cause_of(state) for state in killed).most_common(1)[0][0]
+    cause = Counter(healing.cause_of(state) for state in killed).most_common(1)[0][0]
     write_round(run, replace(last, workers_lost=cause))
     lost = worker_losses(run)
-    if not reconcile.may_retry(run.profile.retries, lost):
+    if not healing.may_retry(run.profile.retries, lost):
         return f"the workers were lost too often before any trial: {dict(lost)}; see 'lmopt logs'"
     return None
 

@@ -12,12 +12,12 @@ from analysis.rows.table import read_rows, write_row
 from analysis.selection.fronts import front_rows
 from analysis.selection.objectives import candidates
 from slurm.records import Job
-from slurm.states import job_states
+from slurm.states import known_states
 from sweeps.jobs.context import this_job, threads_of
 from sweeps.run import rows as row
 from sweeps.run.directory import Run, open_run
 from sweeps.run.rounds import Round, write_round
-from sweeps.study import healing as reconcile
+from sweeps.study import healing
 
 log = logging.getLogger("lmopt")
 # Artifacts that are timed in turn in one process, beside the teacher's two: all are in memory.
@@ -106,15 +106,15 @@ def why_not_measured(run: Run, part: Round) -> tuple[Round, str | None]:
     """Return the round with what ended its last measure job, and why another would not help."""
     if not part.measure:
         return part, None
-    state = job_states(part.measure[-1:], run.jobs)[part.measure[-1]]
+    state = known_states(part.measure[-1:], run.jobs)[part.measure[-1]]
     if state == "DONE":
         trials = ", ".join(str(trial) for trial in untimed(run)["trial"])
         return part, f"the measure job could not make trials {trials} again; see 'lmopt logs'"
     if state == "FAILED":
         return part, f"the measure job {part.measure[-1]} ended as {state}; see 'lmopt logs'"
-    part = replace(part, measure_lost=[*part.measure_lost, reconcile.cause_of(state)])
+    part = replace(part, measure_lost=[*part.measure_lost, healing.cause_of(state)])
     write_round(run, part)
-    lost = Counter("lost" if c == reconcile.CANCELLED else c for c in part.measure_lost)
-    if reconcile.may_retry(run.profile.retries, lost):
+    lost = Counter("lost" if c == healing.CANCELLED else c for c in part.measure_lost)
+    if healing.may_retry(run.profile.retries, lost):
         return part, None
     return part, f"the measure job was lost too often: {dict(lost)}; see 'lmopt logs'"

@@ -7,13 +7,13 @@ import logging
 from collections import Counter
 from dataclasses import replace
 
-from slurm.states import LIVE, JobState, job_states
+from slurm.states import LIVE, JobState, known_states
 from sweeps.jobs.context import this_job
 from sweeps.jobs.launch import launch_finalize, launch_guard, take_back
-from sweeps.jobs.patience import submit_patiently
+from sweeps.jobs.patience import ask_patiently, submit_patiently
 from sweeps.run.directory import Run, open_run
 from sweeps.run.rounds import Round, launch_lock, rounds, write_round
-from sweeps.study import healing as reconcile
+from sweeps.study import healing
 
 log = logging.getLogger("lmopt")
 
@@ -26,7 +26,7 @@ def replace_finalizer(run_dir: str, number: int, finalizer: str) -> None:
     Raises RuntimeError if it was lost more often than the profile's `retries` allow.
     """
     run, me = open_run(run_dir), this_job()
-    state = job_states([finalizer], run.jobs)[finalizer]
+    state = ask_patiently(lambda: known_states([finalizer], run.jobs))[finalizer]
     log.info("finalizer %s ended as %s", finalizer, state)
     if state in LIVE:  # requeued by Slurm a moment ago
         submit_patiently(run, lambda: launch_guard(run, rounds(run)[number]))
@@ -40,7 +40,7 @@ def replace_finalizer(run_dir: str, number: int, finalizer: str) -> None:
             return
         take_back(run, number, me.job_id)
     lost = Counter(part.finalize_lost)
-    if not reconcile.may_retry(run.profile.retries, lost):
+    if not healing.may_retry(run.profile.retries, lost):
         raise RuntimeError(f"the finalizer was lost too often: {dict(lost)}; see 'lmopt logs'")
     submit_patiently(run, lambda: launch_finalize(run, part, after=[*part.workers, *part.measure]))
 
@@ -51,9 +51,9 @@ def _note_loss(run: Run, number: int, finalizer: str, state: JobState) -> Round 
     part = rounds(run)[number]
     if (newer and newer[-1].whole) or part.finalize[-1:] not in ([], [finalizer]):
         return None
-    cause = reconcile.cause_of(state)
+    cause = healing.cause_of(state)
     # A task that somebody cancels is tried again for ever, a finalizer is not: they may mean it.
-    cause = "lost" if cause == reconcile.CANCELLED else cause
+    cause = "lost" if cause == healing.CANCELLED else cause
     part = replace(part, finalize_lost=[*part.finalize_lost, cause])
     write_round(run, part)
     return part

@@ -14,11 +14,10 @@ from analysis.rows.units import counted
 from slurm.commands import submission_room
 from slurm.local import machine_cores
 from slurm.profile import JobResources, Profile
-from slurm.states import cancel
+from slurm.states import cancel, known_states
 from slurm.submit import SubmissionError, submit
 from sweeps.definition.errors import ConfigError
 from sweeps.definition.sweep import SweepConfig
-from sweeps.jobs.entry import finalize_job, guard_job, measure_job, prepare_job, worker_job
 from sweeps.run.directory import Run
 from sweeps.run.files import quoted
 from sweeps.run.rounds import (
@@ -32,6 +31,8 @@ from sweeps.run.rounds import (
 )
 from sweeps.study.study import open_study
 
+# The jobs' functions go by name: the finalizer submits, so submitting must not import finalizers.
+ENTRY = "sweeps.jobs.entry"
 CANCEL_WAIT_S = 30.0
 OTHER_JOBS = 3  # of a round, beside its workers: prepare, finalize and its guard
 
@@ -51,7 +52,7 @@ def launch(
         prepare = _submit_prepare(run, worker, jobs)
         submitted += prepare
         workers = submit(
-            run.profile, "worker", worker_job, calls, folder=run.jobs, name=_name(run),
+            run.profile, "worker", f"{ENTRY}:worker_job", calls, folder=run.jobs, name=_name(run),
             after=prepare, dependency="afterok", resources=parallel,
         )  # fmt: skip
         submitted += workers
@@ -77,7 +78,7 @@ def launch_measure(run: Run, part: Round) -> Round:
     )
     with _all_or_none(run, None) as submitted:
         measure = submit(
-            run.profile, "measure", measure_job, [(str(run.path),)], folder=run.jobs,
+            run.profile, "measure", f"{ENTRY}:measure_job", [(str(run.path),)], folder=run.jobs,
             name=_name(run), resources=resources,
         )  # fmt: skip
         submitted += measure
@@ -91,8 +92,8 @@ def _submit_finalize(run: Run, part: Round, submitted: list[str], *, after: list
         "finalize", out_of_memory=lost.count("out_of_memory"), timeouts=lost.count("timeout")
     )
     finalize = submit(
-        run.profile, "finalize", finalize_job, [(str(run.path), part.number)], folder=run.jobs,
-        name=_name(run), after=after, dependency="afterany", resources=resources,
+        run.profile, "finalize", f"{ENTRY}:finalize_job", [(str(run.path), part.number)],
+        folder=run.jobs, name=_name(run), after=after, dependency="afterany", resources=resources,
     )  # fmt: skip
     submitted += finalize
     return launch_guard(run, replace(part, finalize=[*part.finalize, *finalize]))
@@ -105,8 +106,9 @@ def launch_guard(run: Run, part: Round) -> Round:
     """
     finalizer = part.finalize[-1]
     guard = submit(
-        run.profile, "finalize", guard_job, [(str(run.path), part.number, finalizer)],
+        run.profile, "finalize", f"{ENTRY}:guard_job", [(str(run.path), part.number, finalizer)],
         folder=run.jobs, name=f"{_name(run)}-guard", after=[finalizer], dependency="afternotok",
+        resources=run.profile.guard(),
     )  # fmt: skip
     made = replace(part, guards=[*part.guards, *guard])
     write_round(run, made)
@@ -116,7 +118,7 @@ def launch_guard(run: Run, part: Round) -> Round:
 def take_back(run: Run, number: int, me: str) -> None:
     """Cancel what a submitter that was killed left behind after round `number`. Needs the lock."""
     known = {job for part in rounds(run)[: number + 1] for job in part.jobs}
-    leftover = [job for job in live_jobs(run) if job not in {*known, me}]
+    leftover = [job for job in live_jobs(run, known_states) if job not in {*known, me}]
     cancel(leftover, run.jobs)
     for part in rounds(run)[number + 1 :]:
         forget_round(run, part.number)
@@ -146,7 +148,7 @@ def _submit_prepare(run: Run, worker: JobResources, jobs: int) -> list[str]:
         cores = min(len(machine_cores()), max(resources.cpus, worker.cpus * jobs))
         resources = resources.model_copy(update={"cpus": cores})
     return submit(
-        run.profile, "prepare", prepare_job, [(str(run.path),)], folder=run.jobs,
+        run.profile, "prepare", f"{ENTRY}:prepare_job", [(str(run.path),)], folder=run.jobs,
         name=_name(run), resources=resources,
     )  # fmt: skip
 
@@ -200,10 +202,11 @@ def submitting(run: Run) -> Iterator[None]:
 
     Raises:
         ConfigError: Another process is submitting, or there are live jobs.
+        SilentControllerError: Slurm does not answer, so nothing is known of the run's jobs.
     """
     try:
         with FileLock(run.path / "launch.lock", timeout=0):
-            if live := live_jobs(run):
+            if live := live_jobs(run, known_states):
                 raise ConfigError(
                     f"{run.path} has {counted(len(live), 'job')} waiting or running: watch with "
                     f"'lmopt status {quoted(run.path)}' or end it with "

@@ -1,10 +1,11 @@
-"""Submission from inside a job, where nobody is there to try again."""
+"""Questions and submissions from inside a job, where no person is there to try again."""
 
 import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from slurm.commands import SilentControllerError
 from slurm.submit import SubmissionError
 from sweeps.run.directory import Run
 from sweeps.run.rounds import launch_lock
@@ -12,6 +13,20 @@ from sweeps.run.rounds import launch_lock
 log = logging.getLogger("lmopt")
 SUBMISSION_WAITS_S = (10, 30, 60, 120, 300, 600)
 Result = TypeVar("Result")
+
+
+def ask_patiently(action: Callable[[], Result]) -> Result:
+    """Repeat an action that needs an answer of Slurm until there is one; it is safe to repeat.
+
+    Raises SilentControllerError after some 20 minutes.
+    """
+    for wait_s in SUBMISSION_WAITS_S:
+        try:
+            return action()
+        except SilentControllerError as error:
+            log.warning("%s; once more in %d s", error, wait_s)
+            time.sleep(wait_s)
+    return action()
 
 
 def submit_patiently(

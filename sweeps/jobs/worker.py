@@ -4,7 +4,7 @@ import logging
 import re
 import traceback
 
-from analysis.rows.table import read_rows, write_row
+from analysis.rows.table import read_rows
 from lmopt.pipeline.prepare import Prepared
 from lmopt.pipeline.trial import run_recipe
 from lmopt.training.trainer import DivergedError
@@ -20,6 +20,7 @@ from sweeps.run.claims import Claim
 from sweeps.run.directory import Run, open_run
 from sweeps.run.progress import ProgressFile
 from sweeps.run.provenance import code_commit
+from sweeps.study.attempt_rows import write_once
 from sweeps.study.attempts import next_attempt
 from sweeps.study.healing import tell_row
 from sweeps.study.study import locked_study
@@ -99,7 +100,8 @@ def run_attempt(
         result = {"state": "FAIL", "error": f"{type(error).__name__}: {error}"}
         if lacks_memory(error):
             hint = "; lower batch_size" if "CUDA" in str(error) else ""
-            result = {"state": "LOST", "error": f"out of memory: {error}{hint}"}
+            result = {"state": "LOST", "lost_cause": "out_of_memory"}
+            result["error"] = f"out of memory: {error}{hint}"
     return record(
         run, claim, {**row.spent(claim, job), "log_path": row.log_path(run, job.job_id), **result}
     )
@@ -122,9 +124,9 @@ def record(run: Run, claim: Claim, result: row.Row) -> bool:
             return False
         values = {**row.identity(run, claim), **result}
         values["feasible"] = row.is_feasible(values, run.sweep.constraints)
-        write_row(
-            values, run.row_path(claim.number, claim.attempt), shown=row.shown_parameters(run)
-        )
+        if not write_once(run, values):
+            log.warning("trial %d was given up; this attempt's result is dropped", claim.number)
+            return False
         if values["state"] != "LOST":
             tell_row(run, study, values)
     return True

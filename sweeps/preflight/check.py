@@ -8,7 +8,8 @@ from typing import Any
 
 from lmopt.errors import UserError
 from lmopt.methods.recipe import Recipe
-from slurm.profile import Kind, Profile, load_profile
+from slurm.durations import duration_text
+from slurm.profile import KINDS, Kind, Profile, load_profile
 from sweeps.definition.errors import ConfigError
 from sweeps.definition.space import describe, grid_size, probes
 from sweeps.definition.sweep import SweepConfig, load_sweep
@@ -144,9 +145,25 @@ def plan(path: Path, on: str) -> dict[str, Any]:
         "trials": sweep.study.trials,
         "workers": sweep.resources.workers,
         "profile": profile.name,
+        "time_limits": {
+            kind: duration_text(limit)
+            for kind in KINDS
+            if (limit := profile.job(kind).time_min) is not None
+        },
+        "notes": list(_profile_notes(profile)),
         "elsewhere": _elsewhere(sweep),
         "estimate": asdict(estimate(sweep, Path("runs"), counts)),
     }
+
+
+def _profile_notes(profile: Profile) -> Iterator[str]:
+    """Yield what a profile leaves undone without a word."""
+    grows = profile.retries.memory_growth > 1 and profile.retries.out_of_memory > 0
+    if profile.scheduler == "slurm" and grows and profile.job("worker").mem_gb is None:
+        yield (
+            f"profile {profile.name} gives no mem_gb: a trial that runs out of memory is tried"
+            " again with no more of it"
+        )
 
 
 def _elsewhere(sweep: SweepConfig) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from slurm.durations import duration_text
 from slurm.profile import Dependency, Kind, Profile
 from slurm.submit import render
 from sweeps.definition.sweep import SweepConfig
@@ -21,20 +22,26 @@ _JOBS: list[tuple[str, Kind, str, Dependency]] = [
 def render_run(sweep: SweepConfig, profile: Profile, path: Path, counts: Counts) -> str:
     """Return the scripts that submitting would hand to the scheduler, and the projected cost."""
     apart = bool(profile.measure.model_fields_set)
-    parts = [
-        f"### {title}\n{_script(sweep, profile, path, title, kind, after, dependency)}"
-        for title, kind, after, dependency in _JOBS
-        if title != "measure" or apart
-    ]
+    parts = []
+    for title, kind, after, dependency in _JOBS:
+        if title != "measure" or apart:
+            script = _script(sweep, profile, path, title, kind, after, dependency)
+            parts.append(f"### {_heading(profile, title, kind)}\n{script}")
     cost = estimate(sweep, path.parent, counts)
     return "\n".join([*parts, f"### {projection(sweep, profile, cost)}"])
+
+
+def _heading(profile: Profile, title: str, kind: Kind) -> str:
+    """Return a job's title with its time limit, in minutes and as Slurm writes it."""
+    time_min = (profile.guard() if title == "guard" else profile.job(kind)).time_min
+    return title if time_min is None else f"{title}, at most {duration_text(time_min)}"
 
 
 def _script(
     sweep: SweepConfig, profile: Profile, path: Path, title: str, kind: Kind, after: str,
     dependency: Dependency,
 ) -> str:  # fmt: skip
-    resources = profile.job(kind)
+    resources = profile.guard() if title == "guard" else profile.job(kind)
     tasks = 1
     if kind == "worker":
         tasks = worker_count(sweep, profile, sweep.study.trials)

@@ -1,10 +1,11 @@
 """Small files of a run directory: atomic JSON, quoted paths."""
 
 import json
-import os
 import shlex
 from pathlib import Path
 from typing import Any
+
+from slurm.files import write_atomic
 
 
 def quoted(path: Path | str) -> str:
@@ -14,16 +15,12 @@ def quoted(path: Path | str) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file so that it is either there whole or not at all."""
-    text = json.dumps(value, indent=1, sort_keys=True, default=str)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(path, as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """Return a value as the text of a JSON file."""
+    return json.dumps(value, indent=1, sort_keys=True, default=str) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

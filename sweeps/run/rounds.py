@@ -9,7 +9,7 @@ from typing import Any
 from filelock import FileLock
 
 from slurm.records import read_exit
-from slurm.states import LIVE, JobState, job_states
+from slurm.states import LIVE, AskStates, JobState, job_states
 from sweeps.run.directory import Run
 from sweeps.run.files import quoted, read_json, write_json
 
@@ -76,14 +76,15 @@ def worker_losses(run: Run) -> Counter[str]:
     return Counter(part.workers_lost for part in rounds(run) if part.workers_lost)
 
 
-def live_jobs(run: Run) -> dict[str, JobState]:
+def live_jobs(run: Run, ask: AskStates | None = None) -> dict[str, JobState]:
     """Return the jobs of a run that wait or run now. One scheduler query.
 
     All that were ever submitted are asked for, those too whose round was never recorded because
-    its submitter was killed.
+    its submitter was killed. While Slurm is silent each job counts as alive; with `known_states`
+    for `ask` that is an error.
     """
     ids = sorted(path.name.removesuffix(_SUBMITTED) for path in run.jobs.glob(f"*{_SUBMITTED}"))
-    states = job_states(ids, run.jobs) if ids else {}
+    states = (ask or job_states)(ids, run.jobs) if ids else {}
     return {job: state for job, state in states.items() if state in LIVE}
 
 

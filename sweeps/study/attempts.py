@@ -14,7 +14,8 @@ from sweeps.run import claims
 from sweeps.run.claims import Claim
 from sweeps.run.directory import Run
 from sweeps.run.provenance import code_commit
-from sweeps.study import healing as reconcile
+from sweeps.study import healing
+from sweeps.study.healing import Orphan
 from sweeps.study.proposals import Point, derive_seed, propose, taken_keys
 from sweeps.study.study import locked_study, open_study, start_point, start_waiting
 
@@ -28,15 +29,15 @@ def next_attempt(run: Run, job: Job, resources: JobResources, *, worker: int) ->
     lock; a point that somebody else took meanwhile is proposed anew.
     """
     with locked_study(run) as study:
-        reconcile.tell_rows(run, study)
-    claim = _take_orphan(run, job, resources, reconcile.earlier_life(run, study, job))
+        healing.tell_rows(run, study)
+    claim = _take_orphan(run, job, resources, healing.earlier_life(run, study, job))
     if claim is not None:
         return claim
     with locked_study(run) as study:
-        claim = _claim_new(run, job, resources, start_waiting(study))
+        claim = _claim_new(run, job, resources, start_waiting(study, run.sweep))
         spent = _budget_left(run, study) <= 0
     if claim is None and (spent or _liveness_is_due(run)):
-        claim = _take_orphan(run, job, resources, reconcile.orphans(run, study, job))
+        claim = _take_orphan(run, job, resources, healing.orphans(run, study, job))
     proposals = 0
     while claim is None and _budget_left(run, study := open_study(run)) > 0:
         taken = len(study.get_trials(deepcopy=False))
@@ -44,7 +45,7 @@ def next_attempt(run: Run, job: Job, resources: JobResources, *, worker: int) ->
         point = propose(study, run.sweep, seed=seed)
         if point is None:
             (run.path / "space.exhausted").touch()
-            return _take_orphan(run, job, resources, reconcile.orphans(run, study, job))
+            return _take_orphan(run, job, resources, healing.orphans(run, study, job))
         with locked_study(run) as study:
             claim = _start(run, study, job, resources, point)
         proposals += 1
@@ -71,7 +72,7 @@ def _claim_new(
         return None
     claim = Claim(
         number=trial.number,
-        attempt=0,
+        attempt=claims.count(run, trial.number),
         job_id=job.job_id,
         restarts=job.restarts,
         node=job.node,
@@ -103,7 +104,7 @@ def _liveness_is_due(run: Run) -> bool:
 
 
 def _take_orphan(
-    run: Run, job: Job, resources: JobResources, orphans: Sequence[reconcile.Orphan]
+    run: Run, job: Job, resources: JobResources, orphans: Sequence[Orphan]
 ) -> Claim | None:
     """Take over the first orphan that this job can hold; give up those without retries left."""
     for orphan in orphans:
@@ -115,15 +116,15 @@ def _take_orphan(
 
 
 def _take_over(
-    run: Run, study: optuna.Study, orphan: reconcile.Orphan, job: Job, resources: JobResources
+    run: Run, study: optuna.Study, orphan: Orphan, job: Job, resources: JobResources
 ) -> Claim | None:
     owner = orphan.claim
     state = study.get_trials(deepcopy=False)[owner.number].state
     if state != TrialState.RUNNING or not claims.owns(run, owner):
         return None
-    reconcile.bury(run, orphan)
-    if not reconcile.may_retry(run.profile.retries, reconcile.losses(run, owner.number)):
-        reconcile.give_up(run, study, owner.number)
+    healing.bury(run, orphan)
+    if not healing.may_retry(run.profile.retries, healing.losses(run, owner.number)):
+        healing.give_up(run, study, owner)
         return None
     if _too_small(run, orphan, resources) or _same_place(orphan, job):
         return None
@@ -141,13 +142,13 @@ def _take_over(
     return claim if claims.take(run, claim) else None
 
 
-def _too_small(run: Run, orphan: reconcile.Orphan, resources: JobResources) -> bool:
+def _too_small(run: Run, orphan: Orphan, resources: JobResources) -> bool:
     """Whether the profile would give this trial more memory or time than this job has.
 
     Where it would not (no limit is set, or it is reached), the trial is tried with what there is,
     and `retries` ends it.
     """
-    lost = reconcile.losses(run, orphan.claim.number)
+    lost = healing.losses(run, orphan.claim.number)
     grown = run.profile.job(
         "worker", out_of_memory=lost.get("out_of_memory", 0), timeouts=lost.get("timeout", 0)
     )
@@ -159,7 +160,7 @@ def _too_small(run: Run, orphan: reconcile.Orphan, resources: JobResources) -> b
     return wanted is not None and given is not None and given < wanted
 
 
-def _same_place(orphan: reconcile.Orphan, job: Job) -> bool:
+def _same_place(orphan: Orphan, job: Job) -> bool:
     """Whether this job has the node that failed, while the next round's jobs may have another."""
     claim = orphan.claim
     same_array = claim.job_id.split("_")[0] == job.job_id.split("_")[0]

@@ -10,22 +10,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import optuna
-import pyarrow.parquet as pq
 from optuna.trial import FrozenTrial, TrialState
 
-from analysis.rows.table import write_row
+from analysis.rows.lost_causes import lost_cause
 from slurm.profile import Retries
 from slurm.records import Job, last_seen, read_exit, read_start
-from slurm.states import LIVE, JobState, earlier_state, job_states
+from slurm.states import LIVE, AskStates, JobState, earlier_state, job_states
 from sweeps.run import claims
 from sweeps.run import rows as row
 from sweeps.run.claims import Claim
 from sweeps.run.directory import Run
+from sweeps.study.attempt_rows import final_row, read_attempt, was_damaged, write_once
 from sweeps.study.study import tell
 
-MAX_ATTEMPTS = 100
 CANCELLED = "cancelled"
-# How a job's end counts against the limits of the profile's `retries`.
+# Codes of the column `lost_cause`, by how a job ended.
 CAUSES: dict[JobState, str] = {
     "OUT_OF_MEMORY": "out_of_memory",
     "TIMEOUT": "timeout",
@@ -48,7 +47,7 @@ def tell_rows(run: Run, study: optuna.Study) -> int:
     told = 0
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         claim = claims.newest(run, trial.number)
-        values = row.final_row(run, claim) if claim else None
+        values = final_row(run, claim) if claim else None
         if values is not None:
             tell_row(run, study, values)
             told += 1
@@ -65,18 +64,24 @@ def tell_row(run: Run, study: optuna.Study, values: Mapping[str, Any]) -> None:
         tell(study, values["trial"])
 
 
-def orphans(run: Run, study: optuna.Study, me: Job | None) -> list[Orphan]:
-    """Return the running trials whose job is gone. One scheduler query, without the lock."""
+def orphans(
+    run: Run, study: optuna.Study, me: Job | None, ask: AskStates | None = None
+) -> list[Orphan]:
+    """Return the running trials whose job is gone. One scheduler query, without the lock.
+
+    While Slurm is silent no job counts as gone; with `known_states` for `ask` that is an error.
+    """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     owners = [(trial, claims.newest(run, trial.number)) for trial in running]
     asked = {claim.job_id for _, claim in owners if claim and claim.job_id}
     asked -= {me.job_id if me else ""}
-    states = job_states(sorted(asked), run.jobs) if asked else {}
+    states = (ask or job_states)(sorted(asked), run.jobs) if asked else {}
     found = []
     for trial, claim in owners:
         if claim is not None and claim.recipe:
-            cause = lost_cause(run, claim.number, claim.attempt)
+            cause = cause_of_attempt(run, claim.number, claim.attempt)
             cause = cause or _cause_of_death(claim, me, states)
+            cause = "damaged" if cause and was_damaged(run, claim) else cause
         else:
             # Its worker died between asking and claiming. One that lives does both under the run's
             # lock, so whoever takes such a trial over, under it too, finds the claim.
@@ -97,7 +102,7 @@ def earlier_life(run: Run, study: optuna.Study, me: Job) -> list[Orphan]:
 
 
 def _cause_of_death(claim: Claim, me: Job | None, states: Mapping[str, JobState]) -> str | None:
-    """Return why the job of a claim ended; None while it lives."""
+    """Return the code of why the job of a claim ended; None while it lives."""
     if me is not None and claim.job_id == me.job_id:
         # An earlier life of this very job, before Slurm requeued it.
         return _cause_of_requeue(me) if claim.restarts < me.restarts else None
@@ -106,7 +111,7 @@ def _cause_of_death(claim: Claim, me: Job | None, states: Mapping[str, JobState]
 
 
 def cause_of(state: JobState) -> str:
-    """Return the limit in `retries` that a job's end counts against."""
+    """Return the code of `lost_cause` for the end of a job."""
     return CAUSES.get(state, "lost")
 
 
@@ -121,29 +126,27 @@ def _nobody(trial: FrozenTrial, attempt: int) -> Claim:
     return Claim(
         number=trial.number,
         attempt=attempt,
-        job_id="",
-        restarts=0,
-        node="",
-        started_utc="",
         params=trial.params,
         recipe=trial.user_attrs["recipe"],
         key=trial.user_attrs["key"],
         reference=trial.user_attrs.get("reference"),
-        mem_gb=None,
-        time_min=None,
     )
 
 
 def bury(run: Run, orphan: Orphan) -> None:
     """Write the row of an attempt whose job died, unless it left one. Needs `run.lock()`."""
-    path = run.row_path(orphan.claim.number, orphan.claim.attempt)
-    if orphan.claim.attempt < 0 or path.exists():
+    claim = orphan.claim
+    if claim.attempt < 0 or run.row_path(claim.number, claim.attempt).exists():
         return
-    identity = row.identity(run, orphan.claim)
-    error = f"{orphan.cause.replace('_', ' ')}: job {orphan.claim.job_id or 'unknown'} is gone"
-    lost = {"state": "LOST", "error": error}
-    values = {**identity, **_spent(run, orphan.claim), **lost}
-    write_row(values, path, shown=row.shown_parameters(run))
+    what = "its row could not be read" if orphan.cause == "damaged" else "is gone"
+    error = f"{in_words(orphan.cause)}: job {claim.job_id or 'unknown'} {what}"
+    lost = {"state": "LOST", "lost_cause": orphan.cause, "error": error}
+    write_once(run, {**row.identity(run, claim), **_spent(run, claim), **lost})
+
+
+def in_words(cause: str) -> str:
+    """Return a code of `lost_cause` as an error begins with it."""
+    return cause.replace("_", " ").replace("gpu", "GPU")
 
 
 def _spent(run: Run, claim: Claim) -> row.Row:
@@ -174,33 +177,55 @@ def _spent(run: Run, claim: Claim) -> row.Row:
     }
 
 
-def give_up(run: Run, study: optuna.Study, number: int) -> None:
-    """Fail a trial for good; its last LOST row says why. Needs `run.lock()`."""
-    tell(study, number)
+def give_up(run: Run, study: optuna.Study, claim: Claim) -> None:
+    """Fail a trial for good, with a row that says so. Needs `run.lock()`.
+
+    The row is that of one more attempt, which nobody ran.
+    """
+    nobody = Claim(
+        number=claim.number,
+        attempt=claim.attempt + 1,
+        params=claim.params,
+        recipe=claim.recipe,
+        key=claim.key,
+        reference=claim.reference,
+    )
+    lost = losses(run, claim.number)
+    last = read_attempt(run, claim.number, claim.attempt) or {}
+    counts = ", ".join(f"{in_words(cause)} {times}" for cause, times in lost.most_common())
+    error = f"given up: lost {lost.total()} times ({counts}); the last: {last.get('error')}"
+    if claims.take(run, nobody):
+        given_up = {"state": "FAIL", "lost_cause": "given_up", "error": error}
+        write_once(run, {**row.identity(run, nobody), **given_up})
+    tell(study, claim.number)
 
 
 def losses(run: Run, number: int) -> Counter[str]:
-    """Return how often a trial was lost, by cause."""
-    causes = (lost_cause(run, number, attempt) for attempt in range(MAX_ATTEMPTS))
-    return Counter(cause for cause in causes if cause)
+    """Return how often a trial was lost, by cause, since it was last run again after a failure."""
+    found = Counter[str]()
+    for attempt in range(claims.count(run, number)):
+        values = read_attempt(run, number, attempt)
+        if values is not None and values["state"] == "FAIL":
+            found.clear()
+        elif values is not None and (cause := lost_cause(values)):
+            found[cause] += 1
+    return found
 
 
-def lost_cause(run: Run, number: int, attempt: int) -> str | None:
+def cause_of_attempt(run: Run, number: int, attempt: int) -> str | None:
     """Return why an attempt was lost by the row that it left; None if it left none, or another."""
-    path = run.row_path(number, attempt)
-    if not path.exists():
-        return None
-    values = pq.read_table(path, columns=["state", "error"]).to_pylist()[0]
-    if values["state"] != "LOST":
-        return None
-    return str(values["error"]).split(":")[0].replace(" ", "_")
+    values = read_attempt(run, number, attempt)
+    return None if values is None else lost_cause(values)
 
 
 def may_retry(retries: Retries, lost: Mapping[str, int]) -> bool:
     """Whether the profile allows one more attempt after these losses.
 
-    What a user cancelled may be resumed as often as they like.
+    What a user cancelled may be resumed as often as they like. A cause without a limit of its own
+    counts as a process that was killed without a trace.
     """
     return all(
-        count <= int(getattr(retries, cause)) for cause, count in lost.items() if cause != CANCELLED
+        count <= int(getattr(retries, cause, retries.lost))
+        for cause, count in lost.items()
+        if cause != CANCELLED
     )

@@ -7,13 +7,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from analysis.rows.table import write_row
 from lmopt.methods.recipe import Recipe
 from sweeps.definition.space import distributions
 from sweeps.run import claims
 from sweeps.run import rows as row
 from sweeps.run.claims import Claim
 from sweeps.run.directory import Run
+from sweeps.study.attempt_rows import final_row, put_damaged_aside, read_attempt, write_once
 from sweeps.study.storage import create_study, put_study_aside
 
 
@@ -21,8 +21,9 @@ def rebuild_study(run: Run) -> int:
     """Put the study aside and write a new one; return how many trials it holds.
 
     Trials keep their numbers. One without a final row counts as running, and is taken over under
-    its number if its job is gone. Needs `run.lock()`.
+    its number if its job is gone; one whose failure was taken back waits. Needs `run.lock()`.
     """
+    put_damaged_aside(run)
     put_study_aside(run)
     numbers = range(max(claims.numbers(run), default=-1) + 1)
     create_study(run).add_trials([_trial(run, number) for number in numbers])
@@ -40,12 +41,14 @@ def _trial(run: Run, number: int) -> FrozenTrial:
     if claim.reference is not None:
         attributes["reference"] = claim.reference
     space = distributions(run.sweep.search)
-    values = row.final_row(run, claim)
+    values = final_row(run, claim)
     common: dict[str, Any] = {
         "params": claim.params,
         "distributions": {name: space[name] for name in claim.params},
         "user_attrs": attributes,
     }
+    if claims.is_taken_back(run, claim):
+        return waiting_trial(claim.params, attributes)
     if values is None:
         return optuna.trial.create_trial(state=TrialState.RUNNING, **common)
     if values["state"] != "COMPLETE":
@@ -58,17 +61,25 @@ def _trial(run: Run, number: int) -> FrozenTrial:
     )
 
 
+def waiting_trial(params: dict[str, Any], attributes: dict[str, Any]) -> FrozenTrial:
+    """Return a trial in the queue, as `Study.enqueue_trial` makes it."""
+    fixed = {"fixed_params": params}
+    return optuna.trial.create_trial(
+        state=TrialState.WAITING, user_attrs=attributes, system_attrs=fixed
+    )
+
+
 def _known_otherwise(run: Run, number: int, attempt: int) -> Claim | None:
     """Return what a trial was without its claim: by its place among the references, or a row.
 
     Else the reference point would be queued once more, beyond the budget.
     """
-    nobody = Claim(number, attempt, "", 0, "", "", {}, {}, "", None, None, None)
+    nobody = Claim(number=number, attempt=attempt)
     references = list(run.sweep.references().items())
     if number < len(references):
         name, recipe = references[number]
         return _with_recipe(nobody, recipe, name, {})
-    values = row.read_row(run, number, attempt)
+    values = read_attempt(run, number, attempt)
     if values is None:
         return None
     recipe = run.sweep.recipe_type(**json.loads(values["recipe_json"]))
@@ -86,8 +97,6 @@ def _with_recipe(
 
 def _give_up(run: Run, number: int) -> None:
     """Leave a row for a number of which nobody knows what it was: the budget counts it."""
-    path = run.row_path(number, 0)
-    if not path.exists():
-        values = {"run": run.name, "study": run.name, "trial": number, "attempt": 0}
-        error = "neither its claim nor a row can be read: nobody knows what it was"
-        write_row({**values, "kind": "search", "state": "FAIL", "error": error}, path)
+    values = {"run": run.name, "study": run.name, "trial": number, "attempt": 0}
+    error = "neither its claim nor a row can be read: nobody knows what it was"
+    write_once(run, {**values, "kind": "search", "state": "FAIL", "error": error})

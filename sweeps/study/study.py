@@ -69,11 +69,19 @@ def enqueue_references(study: optuna.Study, sweep: SweepConfig) -> None:
             study.enqueue_trial({}, user_attrs=attributes)
 
 
-def start_waiting(study: optuna.Study) -> FrozenTrial | None:
-    """Start the first waiting trial. The caller holds `run.lock()`."""
-    if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+def start_waiting(study: optuna.Study, sweep: SweepConfig) -> FrozenTrial | None:
+    """Start the first waiting trial. The caller holds `run.lock()`.
+
+    It is a reference point, whose recipe lies outside the space; or a point of the space whose
+    worker died between queueing and asking for it, or that failed and is run again. Optuna sets
+    the parameters of the latter two only if it is asked for them.
+    """
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    if not waiting:
         return None
-    return _freeze(study, study.ask())
+    if not waiting[0].system_attrs.get("fixed_params"):
+        return _freeze(study, study.ask())
+    return _freeze(study, study.ask(fixed_distributions=distributions(sweep.search)))
 
 
 def start_point(study: optuna.Study, sweep: SweepConfig, point: Point) -> FrozenTrial:

@@ -11,41 +11,9 @@ from slurm.profile import Profile
 from slurm.records import Exit, Job, write_record
 from slurm.states import JobState, cancel, job_states
 from slurm.submit import SubmissionError, render, submit
+from tests.slurm.fake_slurm import SCONTROL, FakeSlurm
 
 SILENT = "squeue: error: slurm_load_jobs: Unable to contact slurm controller (connect failure)"
-# sbatch counts the jobs in the folder of the commands and refuses from a given one on.
-SBATCH = """
-number=$(($(cat "$dir/submitted" 2>/dev/null || echo 99) + 1))
-if [ -e "$dir/full" ] && [ $number -ge $(cat "$dir/full") ]; then
-  echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2
-  echo 'sbatch: error: Batch job submission failed: Job violates limits' >&2
-  exit 1
-fi
-echo $number > "$dir/submitted"
-env > "$dir/environment"
-echo "Submitted batch job $number"
-"""
-SCONTROL = "echo 'MaxArraySize            = 4'\necho 'MaxJobCount             = 10000'"
-
-
-class FakeSlurm:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in ("srun", "scancel", "squeue", "sacct"):
-            self.answers(name, "")
-        self.answers("sbatch", SBATCH)
-        self.answers("scontrol", SCONTROL)
-
-    def answers(self, name: str, script: str) -> None:
-        path = self.folder / name
-        path.write_text(f'#!/bin/bash\ndir="$(dirname "$0")"\necho "$@" >> "$dir/{name}.calls"\n')
-        with path.open("a") as file:
-            file.write(script)
-        path.chmod(0o755)
-
-    def calls(self, name: str) -> list[str]:
-        path = self.folder / f"{name}.calls"
-        return path.read_text().splitlines() if path.exists() else []
 
 
 @pytest.fixture
@@ -260,6 +228,81 @@ def test_a_silent_controller_kills_nobody(fake: FakeSlurm, tmp_path: Path) -> No
     fake.answers("scancel", f"echo '{SILENT}' >&2; exit 1")
     with pytest.raises(scheduler.SilentControllerError):
         cancel(["1"], tmp_path)
+
+
+NO_ANSWER = {
+    "killed": "kill -9 $$",
+    "no words": "exit 1",
+    "no configuration": "echo 'squeue: fatal: Could not establish a configuration' >&2; exit 1",
+    "no plugin": "echo 'squeue: fatal: failed to initialize auth plugin' >&2; exit 1",
+    "munge is down": "echo 'squeue: error: Munge encode failed: Socket error' >&2; exit 1",
+    "a missing library": "echo 'squeue: error while loading shared libraries' >&2; exit 127",
+    "half a table": "echo '2|RUNNING|None'; echo 'squeue: error: out of luck' >&2; exit 1",
+}
+
+
+@pytest.mark.parametrize("script", NO_ANSWER.values(), ids=NO_ANSWER.keys())
+def test_a_command_that_fails_says_nothing_of_any_job(
+    fake: FakeSlurm, tmp_path: Path, script: str
+) -> None:
+    """Its jobs would be taken over while they live, and each trial would have two writers."""
+    fake.answers("squeue", script)
+    write_record(Job("1", "slurm", "", 1, 0.0, "h", "n1", (), 1, 0, 1.0, None), tmp_path)
+    heard: list[str] = []
+    assert job_states(["1", "2"], tmp_path, heard.append) == {"1": "RUNNING", "2": "PENDING"}
+    assert len(heard) == 1 and heard[0] and "\n" not in heard[0]
+
+
+@pytest.mark.parametrize("broken", ["missing", "not executable", "not a program"])
+def test_a_command_that_cannot_run_says_nothing_of_any_job(
+    fake: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    monkeypatch.setenv("PATH", str(fake.folder))
+    path = fake.folder / "squeue"
+    if broken == "missing":
+        path.unlink()
+    elif broken == "not executable":
+        path.chmod(0o644)
+    else:
+        path.write_bytes(b"\0")
+    with pytest.raises(scheduler.SilentControllerError, match="squeue"):
+        scheduler.queue_states(["1"])
+
+
+def test_a_command_that_hangs_says_nothing_of_any_job(
+    fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "_ANSWER_TIMEOUT_S", 0.2)
+    fake.answers("squeue", "exec sleep 30")
+    with pytest.raises(scheduler.SilentControllerError, match="squeue gave no answer"):
+        scheduler.queue_states(["1"])
+
+
+def test_jobs_that_slurm_does_not_know_are_dead(fake: FakeSlurm, tmp_path: Path) -> None:
+    """The one failure of squeue that is an answer, and only of the job that it is about."""
+    fake.answers(
+        "squeue",
+        """
+        case "$*" in
+          *--jobs=8) echo '8|RUNNING|None' ;;
+          *) echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1 ;;
+        esac
+        """,
+    )
+    assert job_states(["7"], tmp_path) == {"7": "LOST"}
+    assert job_states(["7", "8"], tmp_path) == {"7": "LOST", "8": "RUNNING"}
+
+
+def test_no_command_that_fails_is_taken_for_a_yes(fake: FakeSlurm) -> None:
+    for name in ("scontrol", "sbatch", "scancel"):
+        fake.answers(name, "kill -9 $$")
+    for question in (
+        scheduler.max_array_size,
+        lambda: scheduler.why_refused("#!/bin/bash"),
+        lambda: scheduler.cancel_jobs(["1"]),
+    ):
+        with pytest.raises(scheduler.SilentControllerError, match="ended by signal 9"):
+            question()
 
 
 # A user of two accounts, whose default one has a QOS of its own.

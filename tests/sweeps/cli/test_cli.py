@@ -68,12 +68,10 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
 
 def test_a_login_node_never_loads_torch() -> None:
     """Nor do a guard, or a finalizer that only submits the next round."""
-    modules = [
-        "report.status", "report.build", "run.logs", "preflight.check", "preflight.doctor",
-        "jobs.resume", "jobs.launch", "jobs.guard", "jobs.finalizer",
-    ]  # fmt: skip
-    imported = "; ".join(f"import sweeps.{name}" for name in modules)
-    code = f"import sys; {imported}; print('torch' in sys.modules)"
+    rooms = "report.status report.build run.logs preflight.check preflight.doctor"
+    jobs = "jobs.resume jobs.launch jobs.entry jobs.guard jobs.finalizer"
+    modules = ", ".join(f"sweeps.{name}" for name in f"{rooms} {jobs}".split())
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
 
@@ -161,6 +159,19 @@ def test_what_is_taken_for_a_hub_id_is_said(sweep_file: Path) -> None:
     assert "teacher.model somebody/bert is not on this machine" in " ".join(said.split())
 
 
+def test_check_says_time_limits_both_ways_and_what_cannot_grow(
+    sweep_file: Path, tmp_path: Path
+) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("scheduler: slurm\ntime_min: 4:00:00\nfinalize: {time_min: 30:00}")
+    said = " ".join(lmopt("check", sweep_file, "--on", profile).stdout.split())
+    assert "240 min (4:00:00): prepare, worker, measure" in said
+    assert "30 min (0:30:00): finalize" in said
+    assert "profile mine gives no mem_gb" in said
+    profile.write_text("scheduler: slurm\ntime_min: 60\nmem_gb: 4")
+    assert "mem_gb" not in lmopt("check", sweep_file, "--on", profile).stdout
+
+
 def test_a_folder_that_is_no_run_is_not_called_one(sweep_file: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     said = refused(lmopt("submit", sweep_file, "--run-dir", tmp_path / "empty"))
@@ -198,6 +209,9 @@ def test_dry_run_prints_the_scripts_and_leaves_nothing(sweep_file: Path, tmp_pat
     names = re.findall(r"#SBATCH --job-name=lmopt-small-([\w-]+)", done.stdout)
     assert names == ["prepare", "worker", "finalize", "guard-finalize", "measure"]
     assert "#SBATCH --constraint=icelake" in done.stdout
+    assert "### worker, at most 240 min (4:00:00)\n" in done.stdout
+    assert "### guard, at most 45 min (0:45:00)\n" in done.stdout
+    assert re.findall(r"#SBATCH --time=(\d+)", done.stdout) == ["240", "240", "120", "45", "240"]
     cost = done.stdout.splitlines()[-1]
     assert cost.startswith("### projected cost: about ")
     assert cost.endswith("the time limits of the 2 worker jobs allow 32")  # 2 x 4 cores x 4 h

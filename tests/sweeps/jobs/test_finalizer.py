@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from optuna.trial import TrialState
 
@@ -24,7 +25,7 @@ from sweeps.run.files import write_json
 from sweeps.run.rounds import Round, prepare_losses, rounds, write_round
 from sweeps.study import healing as reconcile
 from sweeps.study.attempts import _take_orphan, next_attempt
-from sweeps.study.study import open_study
+from sweeps.study.study import locked_study, open_study, start_waiting
 from tests.sweeps.small_run import make_job
 
 
@@ -47,7 +48,7 @@ def states(monkeypatch: pytest.MonkeyPatch) -> dict[str, JobState]:
         return {job_id: said.get(job_id, "LOST") for job_id in job_ids}
 
     monkeypatch.setattr(reconcile, "job_states", job_states)
-    monkeypatch.setattr(finalize, "job_states", job_states)
+    monkeypatch.setattr(finalize, "known_states", job_states)
     return said
 
 
@@ -72,6 +73,7 @@ def test_a_dead_job_leaves_a_row_with_its_cause(
     assert [orphan.claim.number for orphan in lost] == [claim.number]
     row = read_rows(run.path).iloc[0]
     assert row["state"] == "LOST" and row["error"].startswith(f"{cause}: job 11")
+    assert row["lost_cause"] == cause.replace(" ", "_")
 
 
 def test_a_lost_attempt_costs_what_its_job_took_until_it_was_last_seen(
@@ -145,8 +147,37 @@ def test_retries_are_limited_by_cause_and_then_the_trial_fails(
     assert finalize.heal(run) == []
     assert open_study(run).trials[0].state == TrialState.FAIL
     rows = read_rows(run.path)
-    assert list(rows["state"]) == ["LOST"] * (limit + 1)
+    assert list(rows["state"]) == ["LOST"] * (limit + 1) + ["FAIL"]
     assert final_attempts(rows)["accuracy_test"].isna().all()
+    last = rows.iloc[-1]
+    assert last["lost_cause"] == "given_up"
+    assert last["error"] == "given up: lost 3 times (lost 3); the last: lost: job job2 is gone"
+    run.journal.unlink()
+    assert open_study(run).trials[0].state == TrialState.FAIL, "the rows say so too"
+    assert finalize.heal(run) == []
+
+
+def test_the_retries_of_a_trial_are_read_off_rows_of_schema_1_too(
+    run: Run, states: dict[str, JobState]
+) -> None:
+    """A run that is resumed after an update: its rows say the cause in words alone."""
+    for attempt in range(run.profile.retries.node_fail):
+        job = replace(make_job(run), job_id=f"job{attempt}")
+        states[job.job_id] = "NODE_FAIL"
+        assert _take(run, JobResources(), job) or next_attempt(run, job, JobResources(), worker=0)
+        assert finalize.heal(run)
+        path = run.row_path(0, attempt)
+        table = pq.read_table(path)
+        pq.write_table(table.drop_columns(["lost_cause"]), path)
+    assert reconcile.losses(run, 0) == {"node_fail": 3}
+
+
+def test_a_trial_that_nobody_claimed_is_not_given_up(run: Run) -> None:
+    with locked_study(run) as study:
+        start_waiting(study, run.sweep)
+    for _ in range(5):
+        (orphan,) = finalize.heal(run)
+    assert orphan.claim.attempt == -1 and read_rows(run.path).empty
 
 
 def test_what_was_cancelled_may_be_resumed_for_ever() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from slurm.job_process import resolve
 from slurm.profile import JobResources
 from slurm.states import JobState
 from sweeps.jobs import finalizer as finalize
@@ -32,7 +33,8 @@ class Queue:
         self, _: Any, kind: str, function: Any, calls: list[Any], *, folder: Path, name: str,
         after: Sequence[str] = (), dependency: str = "afterok", resources: Any = None,
     ) -> list[str]:  # fmt: skip
-        made = [f"{function.__name__}-{len(self.asked)}-{index}" for index in range(len(calls))]
+        job_kind = resolve(function).__name__
+        made = [f"{job_kind}-{len(self.asked)}-{index}" for index in range(len(calls))]
         for job in made:
             (folder / f"{job}_submitted.pkl").touch()
             self.states[job], self.asked[job] = "PENDING", resources
@@ -52,8 +54,9 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
     made = Queue()
     monkeypatch.setattr(launch, "submit", made.submit)
     monkeypatch.setattr(launch, "cancel", made.cancel)
-    for module in (guard, rounds, finalize, front):
-        monkeypatch.setattr(module, "job_states", made.job_states)
+    monkeypatch.setattr(rounds, "job_states", made.job_states)
+    for module in (launch, guard, finalize, front):
+        monkeypatch.setattr(module, "known_states", made.job_states)
     return made
 
 

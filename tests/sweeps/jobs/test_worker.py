@@ -18,10 +18,23 @@ from lmopt.methods.recipe import Recipe
 from sweeps.jobs import worker
 from sweeps.run import claims
 from sweeps.run.directory import Run
-from sweeps.study import attempts
-from sweeps.study.study import locked_study, open_study, start_waiting
+from sweeps.study import attempts, healing
+from sweeps.study.attempt_rows import write_once
+from sweeps.study.study import locked_study, open_study, start_point, start_waiting
 from tests.sweeps.small_run import make_job
-from tests.sweeps.workers import FORK, check_whole, kill_at_trial, work, work_together
+from tests.sweeps.workers import FORK, Step, check_whole, kill_at_trial, work, work_together
+
+
+def stop_after(run: Run, trials: int) -> Step:
+    """Die of kill -9 as the trial of a number begins, and leave no claim of it."""
+
+    def before(recipe: Recipe) -> None:
+        if (number := max(claims.numbers(run))) == trials:
+            run.journal.unlink()
+            (run.claims / f"{number:06d}-00.json").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return before
 
 
 def test_one_worker_runs_the_budget_reference_points_first(run: Run) -> None:
@@ -111,6 +124,66 @@ def test_a_process_that_was_believed_dead_drops_its_result(run: Run) -> None:
     assert open_study(run).trials[claim.number].state == TrialState.RUNNING
 
 
+def test_a_process_that_was_given_up_leaves_the_row_as_it_is(run: Run) -> None:
+    """Its trial was told FAIL, for good: a COMPLETE row would contradict the study."""
+    job = make_job(run)
+    claim = worker.next_attempt(run, job, run.profile.job("worker"), worker=0)
+    assert claim is not None
+    with locked_study(run) as study:
+        healing.bury(run, healing.Orphan(claim, "lost"))
+        before = run.row_path(claim.number, 0).read_bytes()
+    assert not worker.record(run, claim, {"state": "FAIL", "error": "late"})
+    assert run.row_path(claim.number, 0).read_bytes() == before
+    with locked_study(run) as study:
+        healing.give_up(run, study, claim)
+    assert not worker.record(run, claim, {"state": "FAIL", "error": "later"})
+    assert list(read_rows(run.path)["state"]) == ["LOST", "FAIL"]
+    assert list(run.rows.glob(".*")) == []
+
+
+def _write(run: Run, error: str, said: Any) -> None:
+    values = {"run": "r", "study": "r", "trial": 0, "attempt": 0, "kind": "search"}
+    said.put((error, write_once(run, {**values, "state": "FAIL", "error": error})))
+
+
+def test_of_two_writers_of_one_row_one_is_told_no(run: Run) -> None:
+    """On two nodes, where a lock may not reach."""
+    said = FORK.SimpleQueue()
+    names = [f"writer {number}" for number in range(6)]
+    writers = [FORK.Process(target=_write, args=(run, name, said)) for name in names]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    answers = dict(said.get() for _ in writers)
+    (first,) = (name for name, written in answers.items() if written)
+    assert list(read_rows(run.path)["error"]) == [first]
+
+
+def test_a_trial_whose_worker_died_between_queueing_and_asking_keeps_its_parameters(
+    run: Run,
+) -> None:
+    """Optuna sets them as it is asked for them; without, the row had no param_ and TPE no point."""
+    from optuna import Study
+
+    from sweeps.study.proposals import propose
+
+    work_together(run, 1, stop_after(run, 5))
+    study = open_study(run)
+    point = propose(study, run.sweep, seed=7)
+    assert point is not None
+    with pytest.MonkeyPatch.context() as patch, locked_study(run) as study:
+        patch.setattr(Study, "ask", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            start_point(study, run.sweep, point)
+    claim = worker.next_attempt(run, make_job(run), run.profile.job("worker"), worker=0)
+    assert claim is not None and claim.params == point.params
+    assert open_study(run).trials[claim.number].params == point.params
+    assert worker.record(run, claim, {"state": "FAIL", "error": "x"})
+    row = read_rows(run.path).set_index("trial").loc[claim.number]
+    assert {name: row[f"param_{name}"] for name in point.params} == point.params
+
+
 def test_a_row_names_the_code_that_ran_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is resumed after an update: an attempt of the old code, two of the new."""
     resources = run.profile.job("worker")
@@ -173,6 +246,7 @@ def test_memory_that_a_trial_lacks_is_not_its_failure(run: Run) -> None:
 
     work_together(run, 1, starve)
     lost = read_rows(run.path).set_index("state").loc[["LOST"]]
+    assert set(lost["lost_cause"]) == {"out_of_memory"}
     assert len(lost) and lost["error"].str.startswith("out of memory: ").all()
     attempts = lost.groupby("trial").size()
     assert set(attempts) == {run.profile.retries.out_of_memory + 1}
@@ -253,7 +327,7 @@ def test_a_requeued_job_goes_on_with_its_own_trial(run: Run) -> None:
 def test_a_trial_whose_worker_died_before_its_claim_is_taken_at_once(run: Run) -> None:
     """Killed between asking and claiming: whoever resumes must not have to wait for it."""
     with locked_study(run) as study:
-        assert start_waiting(study) is not None
+        assert start_waiting(study, run.sweep) is not None
     assert not list(run.claims.iterdir())
     work_together(run, 2)
     check_whole(run, 12)
