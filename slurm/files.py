@@ -8,11 +8,13 @@ import socket
 import stat
 from pathlib import Path
 
+from slurm.errors import UserError
+
 # A file system that cannot flush a folder flushes it with the file, or not at all.
 _NO_FOLDER_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES}
 
 
-class ForeignFolderError(ValueError):
+class ForeignFolderError(UserError):
     """A folder that must be private belongs to somebody else, or is no folder."""
 
 
