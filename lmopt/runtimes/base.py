@@ -25,7 +25,7 @@ PACKAGES: dict[RuntimeName, tuple[str, ...]] = {
 
 
 class Runtime(Protocol):
-    """The module that builds a runtime's artifacts; its limits are in `config.capability`."""
+    """The module that builds a runtime's artifacts; its limits are in `runtimes.limits`."""
 
     VERSION: int
 

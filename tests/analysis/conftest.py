@@ -18,7 +18,7 @@ OBJECTIVES = {
     "size_bytes": "minimize",
     "speedup_b1": "maximize",
 }
-# As `lmopt.config.recipe.Recipe` has them: every default means "no compression".
+# As `lmopt.methods.recipe.Recipe` has them: every default means "no compression".
 RECIPE: Row = {
     "base": "teacher", "layers": None, "temperature": 2.0, "alpha": 0.5, "epochs": 0.0,
     "sparsity": 0.0, "recovery_epochs": 0.0, "bits": 32, "seed": 0,
