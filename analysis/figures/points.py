@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.rows.recipes import recipe_of, records
+from analysis.rows.recipes import recipe_of
+from analysis.rows.records import records
 from analysis.rows.seeds import seedless
 from analysis.rows.units import display_of
 from analysis.selection.fronts import front_rows

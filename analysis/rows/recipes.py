@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.rows.records import records
+
 Recipe = Mapping[str, Any]
 # Method -> the fields that decide its size and speed, with what "no compression" is. Training
 # settings (temperature, epochs, ...) decide quality only.
@@ -36,11 +38,6 @@ _NAMES = {
     "number_format": "",
     "mixed_share": "mixed",
 }
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame as dictionaries by column."""
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def recipe_of(row: Mapping[str, Any] | pd.Series) -> dict[str, Any]:

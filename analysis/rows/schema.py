@@ -1,6 +1,5 @@
 """The schema of a result row: every column with its type and unit, and the rules a row keeps."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +7,8 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
+
+from analysis.rows.spelling import nearest_name
 
 SCHEMA_VERSION = 1
 KINDS = ("search", "reference", "linear")
@@ -194,8 +195,8 @@ def _plain(value: object) -> object:
 def _check_name(name: str) -> None:
     if name in _BY_NAME or name.startswith(tuple(DYNAMIC)):
         return
-    near = difflib.get_close_matches(name, _BY_NAME, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "see docs/results-schema.md"
+    near = nearest_name(name, _BY_NAME)
+    hint = f"did you mean {near!r}?" if near else "see docs/results-schema.md"
     raise ValueError(f"unknown column {name!r} in a result row; {hint}")
 
 
