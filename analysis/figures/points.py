@@ -7,7 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.rows.metrics import drop_of, metric_column
-from analysis.rows.recipes import recipe_of, records
+from analysis.rows.recipes import recipe_of
+from analysis.rows.records import records
 from analysis.rows.seeds import seedless
 from analysis.rows.units import display_of
 from analysis.selection.fronts import front_rows

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.rows.recipes import describe, method_settings, records
+from analysis.rows.recipes import describe, method_settings
+from analysis.rows.records import records
 from analysis.rows.seeds import seedless
 from analysis.rows.table import final_attempts
 from analysis.rows.units import counted, format_value

@@ -9,11 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.rows import schema1
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame as dictionaries by column."""
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+from analysis.rows.records import records
 
 
 def recipe_of(row: Mapping[str, Any] | pd.Series) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The schema of a result row: every column with its type and unit, and the rules a row keeps."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import pyarrow as pa
 
 from analysis.rows.lost_causes import LOST_CAUSES
 from analysis.rows.metrics import DROP, SCORE, is_score, metric_column
+from analysis.rows.spelling import nearest_name
 
 SCHEMA_VERSION = 2
 KINDS = ("search", "reference", "linear")
@@ -245,8 +245,8 @@ def _check_name(name: str) -> None:
         return
     if name.startswith(tuple(DYNAMIC)):
         return
-    near = difflib.get_close_matches(name, _BY_NAME, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "see docs/results-schema.md"
+    near = nearest_name(name, _BY_NAME)
+    hint = f"did you mean {near!r}?" if near else "see docs/results-schema.md"
     raise ValueError(f"unknown column {name!r} in a result row; {hint}")
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.rows.recipes import recipe_of, records
+from analysis.rows.recipes import recipe_of
+from analysis.rows.records import records
 
 
 def seedless(models: pd.DataFrame) -> pd.Series:

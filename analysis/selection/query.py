@@ -1,6 +1,5 @@
 """Conditions and orders that a person types: `bits <= 4 and accuracy_validation > 0.85`."""
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -8,8 +7,10 @@ import pandas as pd
 
 from analysis.errors import UserError
 from analysis.rows.metrics import metric_column
-from analysis.rows.recipes import recipe_of, records
+from analysis.rows.recipes import recipe_of
+from analysis.rows.records import records
 from analysis.rows.schema import COLUMNS
+from analysis.rows.spelling import nearest_name
 from analysis.selection.objectives import candidates
 
 _PARAM = "param_"
@@ -106,8 +107,8 @@ def _explain(condition: str, error: Exception, frame: pd.DataFrame) -> str:
 
 
 def _near(name: str, frame: pd.DataFrame) -> str:
-    close = difflib.get_close_matches(name, [str(c) for c in frame], n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else ""
+    near = nearest_name(name, [str(column) for column in frame])
+    return f", did you mean {near!r}?" if near else ""
 
 
 def _columns(frame: pd.DataFrame) -> str:

@@ -49,7 +49,7 @@ def best_combination(rows: pd.DataFrame, objectives: Mapping[str, str]) -> tuple
     rows = main_processor(rows, objectives)
     front = searched_front(rows, objectives)
     if front.empty:
-        return front, "no completed trial of the search has all objectives"
+        return front, _why_none(rows)
     quality = quality_objective(objectives)
     others = [name for name in objectives if name != quality]
     near = front[within(front, rows, objectives, TOLERANCE)]
@@ -65,6 +65,15 @@ def best_combination(rows: pd.DataFrame, objectives: Mapping[str, str]) -> tuple
         f"{100 * TOLERANCE:g} point below the baseline's {display_of(quality).label}"
     )
     return best.head(1), rule
+
+
+def _why_none(rows: pd.DataFrame) -> str:
+    """Say why no trial of the search is on the front."""
+    models = candidates(rows)
+    feasible = models.loc[models["kind"].eq("search"), "feasible"]
+    if len(feasible) and feasible.notna().all() and not feasible.any():
+        return "no trial of the search meets the constraints"
+    return "no completed trial of the search has all objectives"
 
 
 def loses_too_much(model: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str]) -> bool:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.rows.recipes import describe, records, with_methods
+from analysis.rows.recipes import describe, with_methods
+from analysis.rows.records import records
 from analysis.selection.objectives import candidates
 from analysis.selection.processors import main_processor
 from analysis.selection.recommendation import best_combination

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.rows.recipes import effective_parameters, records
+from analysis.rows.recipes import effective_parameters
+from analysis.rows.records import plain_records, records
 from analysis.rows.schema import BATCHES
 from analysis.rows.seeds import mean_of_seeds
 from analysis.rows.table import final_attempts
@@ -124,16 +125,22 @@ def _holds(flag: Any) -> bool:
 
 def format_table(table: pd.DataFrame) -> pd.DataFrame:
     """A table of numbers as text for people: "4.0 %", "87.9 ± 0.5", "9.7×", "–" for none."""
+    return format_cells(table).rename(columns=lambda name: header_of(name, table))
+
+
+def format_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """As `format_table`, by the columns' own names.
+
+    A number has its standard error beside it where the table has that error's column.
+    """
     names = [str(n) for n in table if n in _SHOWN or str(n).startswith("param_")]
-    headers = {name: _SHOWN.get(name, display_of(name, table).label) for name in names}
-    records = to_records(table)
-    return pd.DataFrame({h: [_cell(name, row) for row in records] for name, h in headers.items()})
+    rows = plain_records(table)
+    return pd.DataFrame({name: [_cell(name, row) for row in rows] for name in names})
 
 
-def to_records(table: pd.DataFrame) -> list[dict[str, object]]:
-    """Rows as dictionaries that `json.dumps` takes, None where there is no number."""
-    plain = table.astype(object).where(table.notna(), None)
-    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
+def header_of(name: str, rows: pd.DataFrame | None = None) -> str:
+    """Return the header of a column in a table for people, with the unit its cells leave out."""
+    return _SHOWN.get(name, display_of(name, rows).label)
 
 
 def _cell(name: str, row: Mapping[str, object]) -> str:

@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from analysis.rows.records import records
 from analysis.rows.table import read_rows
 from slurm.states import LIVE
-from sweeps.cli.render import TRIAL_HEADER, headline, status_view, trial_line
 from sweeps.cli.render_files import disk_line
 from sweeps.cli.render_report import print_report
+from sweeps.cli.render_status import TRIAL_HEADER, headline, status_view, trial_line
+from sweeps.cli.render_tables import parameter_legend
 from sweeps.definition.errors import MISTAKES
 from sweeps.disk.usage import read_disk
 from sweeps.jobs.launch import cancel_run
@@ -27,7 +29,7 @@ LOCAL_INTERVAL_S = 1.0
 SLURM_INTERVAL_S = 10.0  # the scheduler is asked each time
 SHARE = 0.05  # of a core that looking may take: trials run beside it
 LONGEST_S = 10.0  # between two looks, even where they cost more than that
-_AROUND_FRONT_LINES = 15  # of a live status: a view that is taller than the terminal is cut off
+_AROUND_FRONT_LINES = 20  # of a live status: a view that is taller than the terminal is cut off
 
 
 def follow(run: Run, console: Console, *, until_idle: bool = True) -> Status:
@@ -55,15 +57,15 @@ def print_new_rows(run: Run, console: Console, seen: set[tuple[int, int]]) -> No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a row being replaced this moment
         rows = read_rows(run.path).sort_values("finished_utc")
-    columns = [str(name) for name in rows if str(name).startswith("param_")]
-    records = [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
-    for row in records:
+    for row in records(rows):
         key = (-1 if pd.isna(row["trial"]) else int(row["trial"]), int(row["attempt"]))
         if key not in seen:
             if not seen:
                 console.print(Text(TRIAL_HEADER, style="dim"), soft_wrap=True)
+                if names := parameter_legend(list(run.sweep.search)):
+                    console.print(names)
             seen.add(key)
-            console.print(trial_line(row, columns), soft_wrap=True)
+            console.print(trial_line(row), soft_wrap=True)
 
 
 def _print_stage(status: Status, console: Console, before: str) -> str:

@@ -1,28 +1,12 @@
-"""The commands after a sweep: take a model home, run a trial again, show and free the disk."""
+"""The commands after a run: take a model home, run a trial again, show and free the disk."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from sweeps.cli.progress_line import Steps
-
-
-RunDir = Annotated[Path, typer.Argument(help="Run directory.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-
-
-def add_commands(app: typer.Typer) -> None:
-    """Add `export`, `reproduce` and `disk` to the command line."""
-    app.command(epilog="Example:  lmopt export runs/bbc_minilm model --max-accuracy-drop 0.01")(
-        export
-    )
-    app.command(epilog="Example:  lmopt reproduce runs/bbc_minilm 7")(reproduce)
-    app.command(epilog="Example:  lmopt disk runs/bbc_minilm --keep 7 --prune")(disk)
+from sweeps.cli.options import AsJson, RunDir
+from sweeps.cli.output import print_json, steps, terminal
 
 
 def export(
@@ -60,12 +44,12 @@ def export(
     from sweeps.cli.render_files import print_result
     from sweeps.export.export import export_trial
 
-    with _steps() as steps:
-        result = export_trial(run, rows, choice, dest, form=form, progress=steps)
+    with steps() as progress:
+        result = export_trial(run, rows, choice, dest, form=form, progress=progress)
     if as_json:
-        _print_json(result.to_json())
+        print_json(result.to_json())
     else:
-        print_result(result, _console())
+        print_result(result, terminal())
 
 
 def reproduce(
@@ -91,12 +75,12 @@ def reproduce(
     from sweeps.cli.render_files import print_reproduction
     from sweeps.export.reproduce import reproduce_trial
 
-    with _steps() as steps:
-        found = reproduce_trial(run, choice.row, from_scratch=from_scratch, progress=steps)
+    with steps() as progress:
+        found = reproduce_trial(run, choice.row, from_scratch=from_scratch, progress=progress)
     if as_json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
     else:
-        print_reproduction(found, _console())
+        print_reproduction(found, terminal())
     raise typer.Exit(0 if found.reproduced else 1)
 
 
@@ -121,23 +105,6 @@ def disk(
         prune_cache(run)
     found = read_disk(run)
     if as_json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
     else:
-        print_disk(found, _console())
-
-
-def _console() -> "Console":
-    from sweeps.cli.render import console
-
-    return console()
-
-
-def _steps() -> "Steps":
-    from sweeps.cli.progress_line import Steps
-    from sweeps.cli.render import console
-
-    return Steps(console(stderr=True))
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, default=str))
+        print_disk(found, terminal())

@@ -8,10 +8,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from analysis.rows.records import records
 from analysis.tables.comparison import Comparison
 from analysis.tables.methods_and_front import NOTE
-from sweeps.cli.render import compared_view, front_views, methods_view
+from sweeps.cli.render_status import feasibility_lines
+from sweeps.cli.render_tables import compared_table, front_tables, legend, methods_table
+from sweeps.definition.sweep import Bound
 from sweeps.report.build import Report
+from sweeps.report.feasibility import limits_of
 
 if TYPE_CHECKING:
     from analysis.page.page import Page
@@ -41,15 +45,20 @@ def rough_note(front: pd.DataFrame) -> str | None:
 
 def print_report(report: Report, console: Console) -> None:
     """Print the method table, the front and where the files are."""
-    console.print(methods_view(report.methods))
-    for view in front_views(report.front, title=report.title):
-        console.print(view)
+    methods = methods_table(report.methods)
+    fronts = front_tables(report.front, title=report.title)
+    console.print(methods, *fronts)
+    if not fronts:
+        console.print(Text(f"{report.title}: no model is on it", style="bold"))
+    console.print(legend([methods, *fronts]))
+    if report.feasibility is not None:
+        console.print(*feasibility_lines(report.feasibility), sep="\n")
     if report.warning:
         console.print(Text(report.warning, style="yellow"))
     if note := rough_note(report.front):
         console.print(Text(note, style="yellow"))
     console.print(Text(NOTE, style="dim"))
-    for method in report.methods.loc[report.methods["note"].notna()].to_dict("records"):
+    for method in records(report.methods[report.methods["note"].notna()]):
         console.print(Text(f"{method['method']}: {method['note']}", style="dim"))
     console.print(os.path.relpath(report.results), soft_wrap=True)
     of = f"  ({report.figures_of})" if report.figures_of else ""
@@ -60,9 +69,13 @@ def print_report(report: Report, console: Console) -> None:
 def print_comparison(found: Comparison, console: Console) -> None:
     """Print both fronts, and in a few lines what they say of each other."""
     (first, a), (second, b) = found.fronts.items()
-    for name, other, front in ((first, second, a), (second, first, b)):
-        title = f"Front of {name}; behind: the trial of {other} that dominates it"
-        console.print(compared_view(front, title=title))
+    tables = [
+        compared_table(
+            front, title=f"Front of {name}; behind: the trial of {other} that dominates it"
+        )
+        for name, other, front in ((first, second, a), (second, first, b))
+    ]
+    console.print(*tables, legend(tables))
     for name, front, other in ((first, a, second), (second, b, first)):
         behind = int(front["dominated_by"].notna().sum())
         line = Text(f"{name}: ", style="bold")
@@ -99,8 +112,9 @@ def print_plan(found: dict[str, Any], console: Console) -> None:
     table.add_row("", "linear: TF-IDF with logistic regression, for comparison")
     goals = ", ".join(f"{name} {direction}" for name, direction in found["objectives"].items())
     table.add_row("objectives", goals)
-    for name, bound in found["constraints"].items():
-        table.add_row("constraint", f"{name} {bound}")
+    bounds = {name: Bound(**bound) for name, bound in found["constraints"].items()}
+    for limit in limits_of(bounds):
+        table.add_row("constraint", limit.on_column)
     table.add_row("budget", f"{found['trials']} trials, {found['workers']} workers at once")
     for file in found["methods"]:
         table.add_row("note", f"the code of {file} will be run, here and in every job")

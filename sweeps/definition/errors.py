@@ -1,6 +1,5 @@
 """The errors of the command: users' mistakes, outages, and pydantic's errors in plain lines."""
 
-import difflib
 import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 import analysis.errors
 import lmopt.errors
 import slurm.errors
+from analysis.rows.spelling import nearest_name
 
 # pydantic's words for its own types, said of the file.
 _WORDING = {
@@ -59,10 +59,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def suggest(name: str, known: list[str]) -> str:
-    """Return the nearest of the known names as the end of a sentence, else all of them."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]!r}?"
+    """Return the known name that was surely meant as the end of a sentence, else all of them."""
+    if near := nearest_name(name, known):
+        return f"; did you mean {near!r}?"
     return f"; valid: {', '.join(sorted(known))}" if known else ""
 
 

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from analysis.rows.schema import BATCHES
 from analysis.rows.table import final_attempts
-from analysis.rows.units import counted, display_of, format_value
+from analysis.rows.units import counted, display_of
 from analysis.selection.fronts import front_knee
+from analysis.selection.limits import Limit, by_distance, meets, with_unit
 from analysis.selection.objectives import candidates, quality_objective
 from analysis.selection.processors import is_timed, main_processor, processors, timed_on
 from analysis.selection.recommendation import (
@@ -24,27 +25,8 @@ from analysis.selection.recommendation import (
 )
 from sweeps.definition.errors import ConfigError
 
-BATCHES = ("b1", "b32")
 ASKED = "asked for by its number or name"
 DROP, SIZE = "accuracy_drop_validation", "size_bytes"
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A limit on a column of the rows: at most (`sign` 1) or at least (`sign` -1) `bound`."""
-
-    column: str
-    sign: int
-    bound: float
-
-    def excess(self, values: pd.Series) -> pd.Series:  # type: ignore[type-arg]
-        """How far each value is on the wrong side; infinite where there is none."""
-        numbers = values.astype(float)
-        return (self.sign * (numbers - self.bound)).fillna(math.inf)
-
-    def __str__(self) -> str:
-        word = "at most" if self.sign > 0 else "at least"
-        return f"{display_of(self.column).label} {word} {_shown(self.column, self.bound)}"
 
 
 @dataclass(frozen=True)
@@ -64,7 +46,7 @@ def make_conditions(
     max_size_mb: float | None,
     min_speedup: float | None,
     batch: str | None,
-) -> list[Condition]:
+) -> list[Limit]:
     """Check what the command line asks for.
 
     Raises:
@@ -86,7 +68,7 @@ def make_conditions(
         (SIZE, 1, None if max_size_mb is None else max_size_mb * 1e6),
         (f"speedup_{batch or BATCHES[0]}", -1, min_speedup),
     ]
-    return [Condition(name, sign, bound) for name, sign, bound in wanted if bound is not None]
+    return [Limit(name, sign, bound) for name, sign, bound in wanted if bound is not None]
 
 
 def choose(
@@ -95,7 +77,7 @@ def choose(
     *,
     trial: int | str | None = None,
     knee: bool = False,
-    conditions: Sequence[Condition] = (),
+    conditions: Sequence[Limit] = (),
 ) -> Choice:
     """Choose one completed model of a sweep; without any wish, what the report calls the best.
 
@@ -123,7 +105,7 @@ def _choose_best(
     objectives: Mapping[str, str],
     *,
     knee: bool,
-    conditions: Sequence[Condition],
+    conditions: Sequence[Limit],
 ) -> Choice:
     if conditions:
         return _choose_under(rows, objectives, conditions)
@@ -135,9 +117,7 @@ def _choose_best(
             split = display_of(quality_objective(objectives)).label
             rule += f", but it loses {lost:.1f} points of {split}: not worth taking"
     if best.empty:
-        raise ConfigError(
-            f"{rule}: name a reference point with --trial {_numbers(candidates(rows))}"
-        )
+        raise ConfigError(f"{rule}: name one with --trial ({_numbers(candidates(rows))})")
     return Choice(_record(best), rule)
 
 
@@ -186,28 +166,27 @@ def choose_number(rows: pd.DataFrame, trial: int) -> Choice:
 
 
 def _choose_under(
-    rows: pd.DataFrame, objectives: Mapping[str, str], conditions: Sequence[Condition]
+    rows: pd.DataFrame, objectives: Mapping[str, str], conditions: Sequence[Limit]
 ) -> Choice:
     """The best in the first objective that no condition limits, among all that meet them."""
     models = candidates(rows)
     models = models[models["feasible"].fillna(True).astype(bool)]
-    excess = pd.DataFrame({c.column: c.excess(models[c.column]) for c in conditions})
-    meets = models[(excess <= 1e-12).all(axis=1)]
+    enough = models[meets(models, conditions)]
     wish = "; ".join(str(condition) for condition in conditions)
-    if meets.empty:
-        raise ConfigError(f"no trial has {wish}{_nearest(models, excess, conditions)}")
+    if enough.empty:
+        raise ConfigError(f"no trial has {wish}{_nearest(models, conditions)}")
     order = _order(objectives, conditions)
-    meets = meets.sort_values(
+    enough = enough.sort_values(
         order, ascending=[objectives[name] == "minimize" for name in order], kind="stable"
     )
     goal = display_of(order[0]).label
     which = {"minimize": "smallest", "maximize": "highest"}[objectives[order[0]]]
     return Choice(
-        _record(meets.head(1)), f"{which} {goal} of {counted(len(meets), 'trial')} with {wish}"
+        _record(enough.head(1)), f"{which} {goal} of {counted(len(enough), 'trial')} with {wish}"
     )
 
 
-def _order(objectives: Mapping[str, str], conditions: Sequence[Condition]) -> list[str]:
+def _order(objectives: Mapping[str, str], conditions: Sequence[Limit]) -> list[str]:
     """Objectives by rank: quality first, but those that a condition limits already come last."""
     quality = quality_objective(objectives)
     limited = {quality if c.column == DROP else c.column for c in conditions}
@@ -215,24 +194,16 @@ def _order(objectives: Mapping[str, str], conditions: Sequence[Condition]) -> li
     return sorted(ranked, key=lambda name: name in limited)
 
 
-def _nearest(models: pd.DataFrame, excess: pd.DataFrame, conditions: Sequence[Condition]) -> str:
+def _nearest(models: pd.DataFrame, conditions: Sequence[Limit]) -> str:
     """Name the trial that misses the conditions least, each in units of its own bound."""
-    scale = [max(abs(condition.bound), 0.01) for condition in conditions]
-    missed = excess.clip(lower=0).to_numpy() / np.array(scale)
-    total = missed.sum(axis=1)
-    if not len(total) or not np.isfinite(total).any():
+    close = by_distance(models, conditions)
+    if close.empty:
         return "; no trial has all these numbers"
-    row = models.iloc[int(total.argmin())]
+    row = close.iloc[0]
     has = ", ".join(
-        f"{display_of(c.column).label} {_shown(c.column, row[c.column])}" for c in conditions
+        f"{display_of(c.column).label} {with_unit(c.column, row[c.column])}" for c in conditions
     )
     return f"; the nearest is trial {row['trial']}: {has}"
-
-
-def _shown(column: str, value: object) -> str:
-    text = format_value(column, value)
-    unit = display_of(column).unit
-    return text if unit in text else f"{text} {unit}"
 
 
 def _numbers(models: pd.DataFrame) -> str:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from analysis.rows.records import plain_records
 from analysis.rows.table import load_results
 from analysis.selection.fronts import front_rows
 from analysis.selection.query import matching, sorted_by
 from analysis.selection.runs import front_parts, processor_note
-from analysis.tables.methods_and_front import NOTE, front_table, method_table, to_records
+from analysis.tables.methods_and_front import NOTE, front_table, method_table
 from sweeps.definition.errors import ConfigError
+from sweeps.report.feasibility import Feasibility, feasibility_of
 from sweeps.run.directory import Run
 from sweeps.run.files import quoted, write_json
 
@@ -36,17 +38,19 @@ class Report:
     figures: list[Path]
     title: str = "Pareto front"
     warning: str | None = None
+    feasibility: Feasibility | None = None  # None: the sweep has no constraints
     figures_of: str = ""  # what is in them, where it is not what is in the front's table
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for scripts."""
         return {
-            "methods": to_records(self.methods),
-            "front": to_records(self.front),
+            "methods": plain_records(self.methods),
+            "front": plain_records(self.front),
             "results": str(self.results),
             "figures": [str(path) for path in self.figures],
             "note": NOTE,
             "warning": self.warning,
+            "feasibility": None if self.feasibility is None else self.feasibility.to_json(),
         }
 
 
@@ -60,7 +64,7 @@ def pareto_report(
 
     Raises:
         ConfigError: No trial has finished yet, or no model meets the condition.
-        ValueError: A condition or a column that cannot be read, in one line with the columns.
+        UserError: A condition or a column that cannot be read, in one line with the columns.
         OSError: `stem` is no place to write to; without one the figure is left out with a warning.
     """
     from analysis.figures.front import front_figure
@@ -96,6 +100,7 @@ def pareto_report(
         figures=figures,
         title="Pareto front" if where is None else f"Pareto front of the models where {where}",
         warning="\n".join(filter(None, warnings)) or None,
+        feasibility=feasibility_of(run, rows),
         figures_of="" if where is None else "all models",
     )
 
@@ -140,7 +145,7 @@ def page_of(
 
     Raises:
         ConfigError: No finished trial, or runs with different objectives.
-        ValueError: Runs whose numbers do not compare.
+        UserError: Runs whose numbers do not compare.
     """
     from analysis.page.page import build_page
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from analysis.rows.records import plain_records
 from analysis.tables.comparison import Comparison, compare_runs
-from analysis.tables.methods_and_front import to_records
 from lmopt.config.task import EXTRA_TEXT
 from sweeps.definition.errors import ConfigError
 from sweeps.report.build import finished_rows
@@ -52,7 +52,7 @@ def to_json(found: Comparison) -> dict[str, Any]:
             name: {
                 "hypervolume": found.hypervolumes[name],
                 "dominated": int(front["dominated_by"].notna().sum()),
-                "front": to_records(front),
+                "front": plain_records(front),
             }
             for name, front in found.fronts.items()
         },

@@ -4,20 +4,22 @@ import math
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 import pandas as pd
 
+from analysis.rows.records import Row, plain_records
 from analysis.rows.table import final_attempts, load_results
 from analysis.selection.objectives import candidates
-from analysis.tables.methods_and_front import front_table, to_records
+from analysis.tables.methods_and_front import front_table
 from analysis.tables.search_costs import volume_over_cost
 from slurm.accounting import Usage, job_accounting, sacct_core_hours
 from slurm.records import read_exit
 from slurm.states import LIVE, JobState, is_local
+from sweeps.report.feasibility import Feasibility, feasibility_of
 from sweeps.run.directory import Run
 from sweeps.run.progress import Progress, read_progress
 from sweeps.run.rounds import Round, round_states, rounds, why_idle
@@ -32,7 +34,8 @@ class Status:
     budget: int
     jobs: dict[str, int]
     working: list[Progress]
-    front: list[dict[str, Any]]
+    front: Sequence[Row]
+    feasibility: Feasibility | None  # None: the sweep has no constraints
     hypervolume: float
     hypervolume_history: list[float]  # after each attempt that ended
     seconds_elapsed: float
@@ -52,7 +55,8 @@ class Status:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for scripts."""
-        return asdict(self) | {"done": self.done}
+        feasibility = None if self.feasibility is None else self.feasibility.to_json()
+        return asdict(self) | {"feasibility": feasibility, "done": self.done}
 
 
 def read_status(run: Run, *, with_sacct: bool = False) -> Status:
@@ -75,7 +79,8 @@ def read_status(run: Run, *, with_sacct: bool = False) -> Status:
         budget=run.trials,
         jobs=dict(Counter(states.values())),
         working=working,
-        front=to_records(front_table(rows, run.sweep.objectives)),
+        front=plain_records(front_table(rows, run.sweep.objectives)),
+        feasibility=feasibility_of(run, rows),
         hypervolume=history[-1] if history else 0.0,
         hypervolume_history=history,
         seconds_elapsed=_elapsed(run, submitted, rows, bool(live) and not finished),

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from analysis.figures.methods import product_figure, subset_figure
-from analysis.rows.recipes import method_settings, recipe_of, records
+from analysis.rows.recipes import method_settings, recipe_of
+from analysis.rows.records import records
 from analysis.tables.method_gains import (
     GAINS,
     gain_products,

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.page.summary import summarize
+from analysis.rows.records import plain_records
 from analysis.rows.units import display_of, format_value
 from analysis.selection.fronts import front_knee, front_rows
 from analysis.selection.objectives import quality_objective, reported
@@ -18,7 +19,6 @@ from analysis.tables.methods_and_front import (
     format_table,
     front_table,
     method_table,
-    to_records,
 )
 
 MakeRows = Callable[..., pd.DataFrame]
@@ -286,9 +286,9 @@ def test_the_front_table_has_parameters_and_objectives(make_rows: MakeRows) -> N
 def test_tables_are_json(make_rows: MakeRows, objectives: dict[str, str]) -> None:
     rows = make_rows(24)
     for table in (method_table(rows, objectives), front_table(rows, objectives)):
-        records = json.loads(json.dumps(to_records(table), allow_nan=False))
+        records = json.loads(json.dumps(plain_records(table), allow_nan=False))
         assert len(records) == len(table)
-    linear = to_records(method_table(rows, objectives))[4]
+    linear = plain_records(method_table(rows, objectives))[4]
     assert linear["method"] == "linear"
     assert linear["trial"] is None
     assert linear["note"] is None

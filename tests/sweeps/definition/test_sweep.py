@@ -69,7 +69,7 @@ def put(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("objectives", {"accuracy_test": "maximize"}, ["objectives.accuracy_test"]),
         ("objectives", {"size_bytes": "maximize"}, ["objectives.size_bytes", "minimize"]),
         ("constraints", {"size_bytes": {}}, ["constraints.size_bytes", "min, max"]),
-        ("constraints", {"size": {"max": 1}}, ["constraints.size", "'size_ratio'"]),
+        ("constraints", {"size": {"max": 1}}, ["constraints.size", "'size_bytes'"]),
         ("reference_points", {"a": {"bit": 1}}, ["reference_points.a.bit", "'bits'"]),
         ("name", "a/b", ["name", "letters", "'a/b'"]),
         ("task", None, ["task is missing"]),

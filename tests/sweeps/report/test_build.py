@@ -23,8 +23,9 @@ from analysis.tables.methods_and_front import front_table
 from slurm.profile import load_profile
 from slurm.records import Exit, write_record
 from sweeps.cli.follow import print_disk_line
-from sweeps.cli.render import SPARKS, front_views, methods_view, sparkline, status_view
 from sweeps.cli.render_report import print_comparison, print_report
+from sweeps.cli.render_status import SPARKS, sparkline, status_view
+from sweeps.cli.render_tables import front_tables, methods_table
 from sweeps.definition.errors import ConfigError
 from sweeps.definition.sweep import parse_sweep
 from sweeps.jobs import finalizer as finalize
@@ -97,7 +98,7 @@ def test_a_narrow_terminal_has_fewer_columns_but_whole_numbers(
     )
 
     def show(console: Console) -> None:
-        console.print(methods_view(report.methods), *front_views(report.front, title="Front"))
+        console.print(methods_table(report.methods), *front_tables(report.front, title="Front"))
 
     narrow = printed(show, width=width).splitlines()
     whole = printed(show, width=1000).splitlines()
@@ -107,6 +108,21 @@ def test_a_narrow_terminal_has_fewer_columns_but_whole_numbers(
         beside = {f"{line}  "[len(text) :][:2] for line in whole if line.startswith(text)}
         assert "  " in beside, text  # it ends where a column of the whole table does
     assert max(map(len, narrow)) <= width
+
+
+def test_short_heads_have_a_legend(make_run: MakeRun) -> None:
+    run, other = make_run("tpe"), make_run("random", seed=1)
+    report, found, status = pareto_report(run), compare(run, other), read_status(run)
+    measured = ["acc: test accuracy", "b1: speed-up at batch 1"]
+    searched = ["lay: layers", "T: temperature", "α: alpha", "spar: sparsity"]
+    for show, said in (
+        (lambda console: print_report(report, console), [*measured, *searched]),
+        (lambda console: console.print(status_view(status)), [*measured, *searched]),
+        (lambda console: print_comparison(found, console), [*measured, *searched]),
+    ):
+        text = " ".join(printed(show).split())
+        assert [part for part in said if text.count(part) != 1] == []
+        assert "bits: " not in text  # its head is its name
 
 
 def test_what_is_piped_has_no_edge(make_run: MakeRun) -> None:

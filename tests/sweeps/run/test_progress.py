@@ -3,7 +3,7 @@
 import json
 
 from lmopt.methods.recipe import Recipe
-from sweeps.cli.render import trial_line
+from sweeps.cli.render_status import trial_line
 from sweeps.run.directory import Run
 from sweeps.run.progress import ProgressFile, read_progress
 
@@ -28,16 +28,16 @@ def test_a_finished_trial_is_said_by_what_was_done_to_it() -> None:
         "static_width": 128, "temperature": 2.0, "token_dropout": 0.3,
     }  # fmt: skip
     recipe = Recipe.model_validate({**searched, "epochs": 1}).canonical()
-    columns = [f"param_{name}" for name in searched]
     row = {f"param_{name}": value for name, value in searched.items()}
     row |= {"recipe_json": json.dumps(recipe.model_dump(mode="json"))}
     row |= {"trial": 3, "method": None, "state": "COMPLETE"}
     row |= {"accuracy_validation": 0.875, "size_bytes": 940_000, "speedup_b1": 28.6}
-    text = trial_line(row, columns).plain
+    text = trial_line(row).plain
     assert text.startswith("  3 lay 0 width 128 clus 4 T 2 tok drop 0.3 ")
     assert text.split()[-5:] == ["87.5", "%", "0.94", "MB", "28.6×"]
-    whole = {**row, "recipe_json": json.dumps({"bits": 32}), "param_bits": 32}
-    assert trial_line(whole, ["param_bits"]).plain.startswith("  3 bits 32 ")
-    long = trial_line({**row, "param_" + "x" * 30: 1}, [*columns, "param_" + "x" * 30]).plain
+    whole = {name: value for name, value in row.items() if not name.startswith("param_")}
+    whole |= {"recipe_json": json.dumps({"bits": 32}), "param_bits": 32}
+    assert trial_line(whole).plain.startswith("  3 bits 32 ")
+    long = trial_line({**row, "param_" + "x" * 30: 1}).plain
     assert long.startswith("  3 lay 0 width 128 clus 4 T 2 tok drop 0.3 xxx…  87.5 %")
     assert len(long) == len(text) < 80
