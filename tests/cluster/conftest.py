@@ -16,6 +16,7 @@ from slurm.devcluster import cluster as devcluster
 from slurm.devcluster.configuration import ClusterConfig
 from slurm.devcluster.packages import MissingPackagesError, check_packages
 from slurm.states import JobState, is_over, job_states
+from tests.absent import absent
 from tests.cluster.small_sweep import PATIENCE, Workspace, definition
 
 
@@ -46,7 +47,7 @@ def _running(*, accounting: bool, nodes: int, max_array_size: int) -> Iterator[C
     try:
         check_packages(accounting=accounting)
     except MissingPackagesError as error:
-        pytest.skip(f"NO SLURM HERE, NOTHING TESTED ON IT: {error}")
+        absent(f"NO SLURM HERE, NOTHING TESTED ON IT: {error}")
     # Not below tmp_path: the path of a Unix socket must be short.
     folder = Path(tempfile.mkdtemp(prefix="dev-"))
     outer = os.environ.get("SLURM_CONF")

@@ -1,9 +1,9 @@
 """A suggestion for an unknown name: the one that was meant, or none."""
 
 import pytest
-from lmopt.methods.recipe import Recipe
 
 from analysis.rows.spelling import edit_distance, nearest_name
+from lmopt.methods.recipe import Recipe
 from sweeps.definition.sweep import OBJECTIVES, SweepConfig
 
 SECTIONS = ("task", "teacher", "student", "runtime", "study", "resources")

@@ -1,15 +1,20 @@
 import os
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lmopt.data.tokens import Tokens, load_tokens, pad, save_tokens, tokenize
+from lmopt.measurement import measure as measuring
 from lmopt.measurement import timing as measure
 from lmopt.measurement.measure import Timed, evaluate, time_in_turn
+from lmopt.measurement.process import run_process
 from lmopt.measurement.timing import Served, latency_samples, noise
 from lmopt.models.loading import load_tokenizer
 from lmopt.runtimes.openvino.artifact import build_artifact
@@ -42,9 +47,14 @@ def test_the_measuring_process_loads_no_torch() -> None:
 
 
 def test_logits_of_a_fresh_process_are_those_of_the_artifact(
-    artifact: Path, tokens_file: Path
+    artifact: Path, tokens_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fresh = evaluate(artifact, tokens_file, ("validation", "test"), threads=1)
+    splits = ("validation", "test")
+    here = evaluate(artifact, tokens_file, splits, threads=1)  # As other tests measure.
+    monkeypatch.setattr(measuring, "run_process", run_process)
+    fresh = evaluate(artifact, tokens_file, splits, threads=1)
+    for name in splits:
+        np.testing.assert_array_equal(fresh[name], here[name])
     session = open_session(artifact, threads=1)
     for name, size in (("validation", 65), ("test", 125)):
         tokens = load_tokens(tokens_file)[name]
@@ -53,23 +63,51 @@ def test_logits_of_a_fresh_process_are_those_of_the_artifact(
         np.testing.assert_allclose(fresh[name], alone, atol=0.02)  # Dynamic int8, bf16.
 
 
-def test_latency_comes_raw_and_paired(artifact: Path, tokens_file: Path) -> None:
-    seen: list[str] = []
+@pytest.mark.usefixtures("measuring_process")
+def test_the_process_times_every_artifact_at_both_batches(
+    artifact: Path, tokens_file: Path
+) -> None:
     timed = Timed(artifact, tokens_file)
-    latency, noisy = time_in_turn(
-        {"baseline": timed, "baseline16": timed, "trial": timed},
-        threads=1,
-        rounds_b1=9,
-        rounds_b32=6,
-        progress=lambda stage, fraction: seen.append(stage),
-    )
+    three = {"baseline": timed, "baseline16": timed, "trial": timed}
+    latency, _ = time_in_turn(three, threads=1, rounds_b1=9, rounds_b32=6)
     assert {b: {n: len(s) for n, s in names.items()} for b, names in latency.items()} == {
         "b1": {"baseline": 9, "baseline16": 9, "trial": 9},
         "b32": {"baseline": 6, "baseline16": 6, "trial": 6},
     }
-    assert isinstance(noisy, bool)
-    assert all(sample > 0 for names in latency.values() for s in names.values() for sample in s)
-    assert set(seen) <= {"latency"}
+
+
+@pytest.mark.parametrize(("slower", "noisy"), [((1, 1, 1), False), ((1, 2, 3), True)])
+def test_latency_comes_raw_in_milliseconds_and_paired(
+    slower: tuple[int, ...], noisy: bool, tokens_file: Path, tmp_path: Path,
+    artifact: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A clock of our own, on which each token costs 4 µs in one artifact and 1 µs in the other."""
+    trial = shutil.copytree(artifact, tmp_path / "trial")
+    cost_ns = {artifact: 4_000, trial: 1_000}
+    clock, seen, texts = [0], [], Counter[tuple[int, bytes]]()
+
+    def open_clocked(folder: Path, *_: Any) -> Any:
+        def run(ids: Any, mask: Any) -> None:
+            text = cost_ns[folder], ids.tobytes()
+            # Each text comes once to warm up and then in three passes.
+            clock[0] += cost_ns[folder] * ids.size * (1, *slower)[texts[text] % 4]
+            texts[text] += 1
+
+        return run
+
+    monkeypatch.setattr(measure, "open_session", open_clocked)
+    monkeypatch.setattr(measure, "time", SimpleNamespace(perf_counter_ns=lambda: clock[0]))
+    artifacts = {"baseline": Timed(artifact, tokens_file), "trial": Timed(trial, tokens_file)}
+    latency, found = time_in_turn(
+        artifacts, threads=1, rounds_b1=9, rounds_b32=6, progress=lambda *said: seen.append(said)
+    )
+    assert found is noisy
+    for batch in latency.values():
+        np.testing.assert_allclose(batch["baseline"], 4 * np.array(batch["trial"]))
+    lengths = load_tokens(tokens_file)["validation"].lengths
+    once = np.array(latency["b1"]["trial"]).reshape(3, 3) / np.array(slower)[:, None]
+    assert set((once * 1_000).round(6).ravel()) <= set(lengths.tolist())  # µs are tokens here
+    assert seen == [("latency", 0.0), ("latency", 0.5)]
 
 
 def test_everything_is_timed_in_turn_after_a_warm_up() -> None:
@@ -160,9 +198,9 @@ def test_measurements_at_one_time_have_cores_of_their_own() -> None:
     """Also where the cluster lets each job use every core of its node, and its holder is killed."""
     first_two = sorted(os.sched_getaffinity(0))[:2]
     code = (
-        "import os, time\nfrom lmopt.measurement import process as measure\n"
-        f"CORE_NAME = 'lmopt-test-{os.getpid()}'\n"  # other measurements hold none of these
-        f"os.sched_setaffinity(0, {first_two})\ncores = pin(1)\n"
+        "import os, time\nfrom lmopt.measurement import process\n"
+        f"process.CORE_NAME = 'lmopt-test-{os.getpid()}'\n"  # other measurements hold none of these
+        f"os.sched_setaffinity(0, {first_two})\ncores = process.pin(1)\n"
         "print(*os.sched_getaffinity(0), flush=True)\ntime.sleep(600)\n"
     )
     command = [sys.executable, "-c", code]
@@ -184,6 +222,7 @@ def test_measurements_at_one_time_have_cores_of_their_own() -> None:
             process.communicate()
 
 
+@pytest.mark.usefixtures("measuring_process")
 def test_a_failed_process_says_why(artifact: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"measuring failed .*nothing\.npz"):
         evaluate(artifact, tmp_path / "nothing.npz", ["test"], threads=1)

@@ -296,6 +296,7 @@ def test_only_torch_s_runtime_loads_torch(
     assert said.splitlines()[-1] == str(sorted(loaded))
 
 
+@pytest.mark.usefixtures("measuring_process")
 @pytest.mark.parametrize("runtime", ["onnxruntime", "torch"])
 def test_a_fresh_process_measures_every_runtime(
     runtime: RuntimeName,

@@ -17,35 +17,25 @@ import yaml
 from lmopt.methods.recipe import Recipe
 from sweeps.definition.errors import ConfigError
 from sweeps.run.directory import Run, create_run
+from tests.sweeps.command import lmopt, lmopt_process, refused
 
 COMMANDS = [
     "check", "submit", "resume", "status", "cancel", "logs", "rebuild", "doctor", "pareto",
     "report", "compare", "dashboard", "export", "reproduce", "disk", "schema",
 ]  # fmt: skip
-ENVIRONMENT = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
-
-
-def lmopt(
-    *arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
-    command = [sys.executable, "-P", "-m", "sweeps.cli", *map(str, arguments)]
-    environment = ENVIRONMENT | (env or {})
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env=environment, cwd=cwd
-    )
-
-
-def refused(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the one line that a mistake is answered with."""
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr and not done.stdout
-    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
-    return done.stderr
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    assert lmopt("--version").stdout == f"lmopt {version('lmopt')}\n"
+    assert lmopt_process("--version").stdout == f"lmopt {version('lmopt')}\n"
+
+
+def test_a_process_says_what_the_command_says_here(tmp_path: Path) -> None:
+    """The other tests of messages run the command in their own process."""
+    for arguments in (["status", tmp_path], ["status"], ["check", "none.yaml", "--json"]):
+        here, there = (run(*arguments, cwd=tmp_path) for run in (lmopt, lmopt_process))
+        assert (here.returncode, here.stdout) == (there.returncode, there.stdout)
+        said = there.stderr.replace("python -m sweeps.cli", "lmopt")
+        assert here.stderr.split() == said.split() != []
 
 
 def test_help_names_every_command() -> None:
@@ -192,10 +182,10 @@ def test_status_of_a_fresh_run(run: Run) -> None:
 
 
 def test_a_terminal_without_unicode_gets_other_marks(run: Run) -> None:
-    done = lmopt("status", run.path, env={"PYTHONIOENCODING": "ascii"})
+    done = lmopt_process("status", run.path, env={"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0, done.stderr
     assert "\n" + "." * 60 + "\n" in done.stdout
-    said = lmopt("status", "/путь – ≤", env={"PYTHONIOENCODING": "ascii"}).stderr
+    said = lmopt_process("status", "/путь – ≤", env={"PYTHONIOENCODING": "ascii"}).stderr
     assert r"/\u043f\u0443\u0442\u044c - <=" in said
 
 
@@ -371,17 +361,14 @@ def test_doctor_says_who_has_the_cores_of_this_machine(tmp_path: Path) -> None:
     folder.mkdir()
     with (folder / "queue.lock").open("w") as queue:
         fcntl.flock(queue, fcntl.LOCK_EX)  # as a job does that waits for cores
-        done = lmopt("doctor", "--on", "local", "--wait-s", 1, cwd=tmp_path, env=place)
+        done = lmopt_process("doctor", "--on", "local", "--wait-s", 1, cwd=tmp_path, env=place)
     assert done.returncode == 1 and "no answer in 1 s" in done.stdout, done.stderr
     assert "other jobs of lmopt on this machine have its cores" in done.stdout
 
 
 def test_doctor_says_what_to_do_where_slurm_is_not(tmp_path: Path) -> None:
-    environment = {**ENVIRONMENT, "PATH": str(tmp_path)}
-    command = [sys.executable, "-P", "-m", "sweeps.cli", "doctor", "--on", "cpu_cluster"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120
-    )
+    place = {"PATH": str(tmp_path)}
+    done = lmopt("doctor", "--on", "cpu_cluster", cwd=tmp_path, env=place)
     assert done.returncode == 1 and "FAIL slurm: scontrol is not on this machine" in done.stdout
     assert "-> run this on a login node" in done.stdout
 

@@ -3,10 +3,7 @@
 import csv
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,6 +33,7 @@ from sweeps.report.status import _elapsed, _left, read_status
 from sweeps.run.directory import Run, create_run
 from sweeps.run.rounds import Round, rounds, write_round
 from tests.analysis.conftest import OBJECTIVES, example_rows, write_run
+from tests.sweeps.command import lmopt
 from tests.sweeps.small_run import make_job
 
 MakeRun = Callable[..., Run]
@@ -63,13 +61,6 @@ def printed(show: Callable[[Console], None], *, terminal: bool = False, width: i
     stream = io.StringIO()
     show(Console(file=stream, width=width, highlight=False, force_terminal=terminal))
     return stream.getvalue()
-
-
-def lmopt(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own, its output piped."""
-    command = [sys.executable, "-P", "-m", "sweeps.cli", *map(str, arguments)]
-    env = {**os.environ, "COLUMNS": "80", **environment}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
 
 
 def test_the_tables_fit_80_columns_and_are_plain_when_piped(make_run: MakeRun) -> None:
@@ -126,7 +117,7 @@ def test_short_heads_have_a_legend(make_run: MakeRun) -> None:
 
 
 def test_what_is_piped_has_no_edge(make_run: MakeRun) -> None:
-    done = lmopt("pareto", make_run().path, COLUMNS="40")
+    done = lmopt("pareto", make_run().path, env={"COLUMNS": "40"})
     (header,) = (line for line in done.stdout.splitlines() if line.split()[:1] == ["method"])
     assert header.split()[-2:] == ["b1", "b32"]
 
