@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lmopt.config.capability import refusal
 from lmopt.config.recipe import Recipe
+from lmopt.config.task import TaskConfig
 from lmopt.environment import configure_libraries, library_versions
 from lmopt.measurement.measure import Latency
 from lmopt.methods.base import Texts
@@ -124,11 +125,11 @@ def make_model(
         texts = texts._replace(extra=extra_texts(walk, prepared, labelled=labelled))
     checkpoint = prepared.student.model if recipe.base == "student" else None
     if checkpoint is not None:
-        texts = read_by(walk, texts, checkpoint, limit)
+        texts = read_by(walk, texts, checkpoint, prepared.task)
         model = student_stage(walk, data, recipe, checkpoint, texts.tokens)
     if recipe.vocabulary_min_count is not None:
         model = vocabulary_stage(walk, recipe, model, texts.tokens, limit)
-        texts = read_by(walk, texts, model.path, limit)
+        texts = read_by(walk, texts, model.path, prepared.task)
     whole = model
     if checkpoint is None and (recipe.layers is not None or recipe.hidden_size is not None):
         model = student_stage(walk, data, recipe, model, texts.tokens)
@@ -154,10 +155,10 @@ def make_model(
     return model, texts.tokens, storage
 
 
-def read_by(walk: Walk, texts: Texts, model: str | Path, limit: int) -> Texts:
+def read_by(walk: Walk, texts: Texts, model: str | Path, task: TaskConfig) -> Texts:
     """The same texts as another model's tokenizer sees them."""
-    extra = None if texts.extra is None else read_by(walk, texts.extra, model, limit)
-    return texts._replace(tokens=tokens_stage(walk, texts.data, model, limit), extra=extra)
+    extra = None if texts.extra is None else read_by(walk, texts.extra, model, task)
+    return texts._replace(tokens=tokens_stage(walk, texts.data, model, task), extra=extra)
 
 
 def taught_by_assistant(

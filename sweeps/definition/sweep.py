@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -21,23 +22,18 @@ from lmopt.config.models import StudentConfig, TeacherConfig
 from lmopt.config.recipe import COMPRESSION_FIELDS, DISTILL_FIELDS, EPOCHS, Recipe
 from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
+from lmopt.tasks.registry import TASKS, task_of
 from sweeps.definition.errors import ConfigError, explain, suggest
+from sweeps.definition.objectives import (
+    CONSTRAINABLE,
+    OBJECTIVES,
+    Direction,
+    constrainable_of,
+    default_objectives,
+    objectives_of,
+)
 from sweeps.definition.space import Categorical, Distribution, Float, Int, probes
 
-Direction = Literal["maximize", "minimize"]
-# What a trial can be judged by: columns of its row that the search may see (never the test split).
-OBJECTIVES: dict[str, Direction] = {
-    "accuracy_validation": "maximize",
-    "macro_f1_validation": "maximize",
-    "size_bytes": "minimize",
-    "folder_bytes": "minimize",
-    "parameters": "minimize",
-    "latency_b1_p50_ms": "minimize",
-    "latency_b32_p50_ms": "minimize",
-    "speedup_b1": "maximize",
-    "speedup_b32": "maximize",
-}
-CONSTRAINABLE = (*OBJECTIVES, "accuracy_drop_validation", "size_ratio")
 STORAGE_SCHEMES = ("postgresql", "mysql", "sqlite")
 
 
@@ -107,11 +103,20 @@ _AsRecipe = WithJsonSchema(
 )
 
 
+def _known_task(task: TaskConfig) -> TaskConfig:
+    known = [known.kind for known in TASKS]
+    if task.kind not in known:
+        raise ValueError(f"kind must be one of {', '.join(known)}, got {task.kind!r}")
+    return task
+
+
 class SweepConfig(_Strict):
     """A whole sweep."""
 
     name: str = Field(description="The run directory is called so.")
-    task: TaskConfig
+    task: Annotated[TaskConfig, AfterValidator(_known_task)] = Field(
+        json_schema_extra={"properties": {"kind": {"enum": [task.kind for task in TASKS]}}}
+    )
     teacher: TeacherConfig
     student: StudentConfig = StudentConfig()
     recipe: dict[str, Any] = Field(
@@ -130,11 +135,7 @@ class SweepConfig(_Strict):
         "each method alone.",
     )
     objectives: dict[str, Direction] = Field(
-        default={
-            "accuracy_validation": "maximize",
-            "size_bytes": "minimize",
-            "speedup_b1": "maximize",
-        },
+        default=default_objectives(TASKS[0]),
         min_length=1,
         json_schema_extra={"propertyNames": {"enum": list(OBJECTIVES)}},
     )
@@ -159,15 +160,27 @@ class SweepConfig(_Strict):
             raise ValueError(f"must be letters, digits, dots, dashes or underscores, got {value!r}")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _objectives_of_another_task(cls, data: Any) -> Any:
+        """Give a task that is not the default one its own objectives where none are given."""
+        given = data.get("task") if isinstance(data, dict) else None
+        kind = given.get("kind") if isinstance(given, dict) else None
+        for task in TASKS[1:]:
+            if task.kind == kind and "objectives" not in data:
+                return {**data, "objectives": default_objectives(task)}
+        return data
+
     @model_validator(mode="after")
     def _check(self) -> "SweepConfig":
-        _known("objectives", self.objectives, OBJECTIVES)
-        _known("constraints", self.constraints, CONSTRAINABLE)
+        objectives = objectives_of(task_of(self.task.kind))
+        _known("objectives", self.objectives, objectives)
+        _known("constraints", self.constraints, constrainable_of(task_of(self.task.kind)))
         _known("recipe", self.recipe, Recipe.model_fields)
         _known("search", self.search, Recipe.model_fields)
         for name, direction in self.objectives.items():
-            if direction != OBJECTIVES[name]:
-                raise ValueError(f"objectives.{name}: the better direction is {OBJECTIVES[name]}")
+            if direction != objectives[name]:
+                raise ValueError(f"objectives.{name}: the better direction is {objectives[name]}")
         if twice := sorted(set(self.recipe) & set(self.search)):
             raise ValueError(f"recipe.{twice[0]}: given under search as well; keep one of them")
         self._check_values()
