@@ -38,14 +38,18 @@ class UnlabelledConfig(Config):
 EXTRA_TEXT = frozenset({"unlabelled", "rechunk"})
 
 
+DEFAULT_KIND = "classification"
+
+
 class TaskConfig(Config):
-    """A text classification task.
+    """What is learnt, and from which data; `kind` names one of the tasks of `lmopt.tasks.registry`.
 
     `dataset` is a hub id, a folder (saved by `datasets`, holding `<class>/*.txt`, or holding
     train/validation/test files), a csv, json lines or parquet file (compressed or not), or
     `package:<import name>/<path>` for data that a pip package ships.
     """
 
+    kind: str = Field(DEFAULT_KIND, description="The task; the data is read and scored by it.")
     dataset: str = Field(min_length=1)
     text_column: str = "text"
     label_column: str = "label"

@@ -4,7 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lmopt.config.task import DEFAULT_KIND
 from lmopt.errors import UserError
+from lmopt.tasks.registry import task_of
 
 USAGE = "usage.py"
 _HEAD = '''"""Prints the label of a text and its probability: python usage.py "some text"
@@ -46,15 +48,11 @@ logits = ov.compile_model(model, "CPU"{options})(inputs)[0][0]
 _ONNX = """model = ort.InferenceSession(here / "{file}", providers=["CPUExecutionProvider"])
 logits = model.run(None, {{"input_ids": ids, "attention_mask": np.ones_like(ids)}})[0][0]
 """
-_TAIL = """shares = np.exp(logits - np.logaddexp.reduce(logits))
-print(f"{labels[shares.argmax()]} {shares.max():.4f}")
-"""
 _TRANSFORMERS = """tokenizer = AutoTokenizer.from_pretrained(here)
 model = AutoModelForSequenceClassification.from_pretrained(here)
 inputs = tokenizer(text, truncation=True, max_length={max_length}, return_tensors="pt")
 with torch.inference_mode():
-    shares = model(**inputs).logits[0].float().softmax(-1)
-print(f"{{labels[shares.argmax()]}} {{shares.max():.4f}}")
+    logits = model(**inputs).logits[0].float()
 """
 
 
@@ -66,14 +64,17 @@ def usage_text(
     *,
     pad_id: int,
     pad_to_multiple_of: int = 0,
+    kind: str = DEFAULT_KIND,
 ) -> str:
     """The text of `usage.py` for a folder with these model files.
 
     Texts of more than `max_length` tokens are cut. With `pad_to_multiple_of` tokens, OpenVINO's
-    model is compiled for texts padded with `pad_id` to such a length.
+    model is compiled for texts padded with `pad_id` to such a length. The answer is that of the
+    task of this `kind`.
 
     Raises ValueError for files that nothing but lmopt runs.
     """
+    answer = task_of(kind).answer_code
     kinds = {Path(name).suffix: name for name in reversed(files)}
     if ".safetensors" in kinds:
         imports = (
@@ -81,7 +82,7 @@ def usage_text(
             "from transformers import AutoModelForSequenceClassification, AutoTokenizer"
         )
         head = _HEAD.format(packages="torch transformers", imports=imports)
-        return head + _TRANSFORMERS.format(max_length=max_length)
+        return head + _TRANSFORMERS.format(max_length=max_length) + answer.torch
     fast = (folder / "tokenizer.json").exists()
     if ".xml" in kinds:
         options = f', {{"INFERENCE_PRECISION_HINT": "{precision}"}}' if precision else ""
@@ -102,7 +103,7 @@ def usage_text(
     imports = f"import numpy as np\n{load}\nfrom {package} import {kind}"
     packages = f"{name} {package} numpy"
     head = _HEAD.format(packages=packages, imports=imports)
-    return head + (_FAST if fast else _SLOW).format(max_length=max_length) + body + _TAIL
+    return head + (_FAST if fast else _SLOW).format(max_length=max_length) + body + answer.numpy
 
 
 def run_usage(folder: Path, text: str) -> tuple[str, float]:

@@ -105,10 +105,10 @@ def prepare(
     processor_of(runtime.name, runtime.device)  # Raises where its device is missing.
     walk = Walk(cache, threads, progress, runtime=runtime)
     data = data_stage(walk, task)
-    tokens = tokens_stage(walk, data, teacher.model, task.max_length)
+    tokens = tokens_stage(walk, data, teacher.model, task)
     if student.model is not None:  # A mistake in it is better found before the teacher is trained.
-        tokens_stage(walk, data, student.model, task.max_length)
-    trained = teacher_stage(walk, data, tokens, teacher)
+        tokens_stage(walk, data, student.model, task)
+    trained = teacher_stage(walk, data, tokens, teacher, task)
     baseline, baseline16 = (
         artifact_stage(walk, trained, plain, plain.storage(), tokens, task.max_length)
         for plain in (Recipe(bits=32), Recipe(bits=16))
@@ -139,6 +139,6 @@ def extra_texts(walk: Walk, prepared: Prepared, *, labelled: bool) -> Texts | No
     if unlabelled is None:
         return None
     teacher, split = prepared.teacher_stage, "unlabelled"
-    tokens = tokens_stage(walk, unlabelled, teacher.path, prepared.task.max_length)
+    tokens = tokens_stage(walk, unlabelled, teacher.path, prepared.task)
     logits = logits_stage(walk, teacher, prepared.baseline16, tokens, split) if labelled else None
     return Texts(unlabelled, tokens, logits, split)

@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt.config.models import TeacherConfig
-from lmopt.config.task import EXTRA_TEXT, TaskConfig
-from lmopt.data import dataset as datas
+from lmopt.config.task import DEFAULT_KIND, EXTRA_TEXT, TaskConfig
 from lmopt.data import extra_texts as unlabelled
 from lmopt.data.batches import Examples
-from lmopt.data.dataset import Data, build_data, load_data
-from lmopt.data.tokens import TOKENS_VERSION, load_tokens, save_tokens, tokenize
+from lmopt.data.dataset import Data, load_data
+from lmopt.data.tokens import TOKENS_VERSION, load_tokens, save_tokens
 from lmopt.hashing import content_hash
 from lmopt.locations import fingerprint, resolve
 from lmopt.measurement import measure
@@ -28,6 +27,7 @@ from lmopt.runtimes.manifest import read_manifest
 from lmopt.runtimes.registry import RUNTIMES
 from lmopt.stages.cache import Stage
 from lmopt.stages.context import Walk
+from lmopt.tasks.registry import task_of
 from lmopt.training.calibration import calibration_texts
 from lmopt.training.device import pick_device
 from lmopt.training.trainer import predict_logits
@@ -37,16 +37,22 @@ LOGITS_VERSION = 1
 
 def data_stage(walk: Walk, task: TaskConfig) -> Data:
     """The task's texts, labels and documents per split."""
-    parameters = task.model_dump(exclude={"dataset", "max_length", *EXTRA_TEXT})
-    parameters["content"] = fingerprint(resolve(task.dataset))
+    parameters = task.model_dump(exclude={"kind", "dataset", "max_length", *EXTRA_TEXT})
+    parameters |= {"content": fingerprint(resolve(task.dataset))} | _kind(task)
+    reader = task_of(task.kind)
     stage = walk.stage(
         "data",
-        lambda folder, _: build_data(task, folder),
-        datas.VERSION,
+        lambda folder, _: reader.build_data(task, folder),
+        reader.data_version,
         parameters,
         [],
     )
-    return load_data(stage.path)
+    return reader.load_data(stage.path)
+
+
+def _kind(task: TaskConfig) -> dict[str, str]:
+    """What the task adds to a key: nothing by default, as before there were other tasks."""
+    return {} if task.kind == DEFAULT_KIND else {"kind": task.kind}
 
 
 def unlabelled_stage(walk: Walk, task: TaskConfig, data: Data) -> Data | None:
@@ -66,17 +72,19 @@ def unlabelled_stage(walk: Walk, task: TaskConfig, data: Data) -> Data | None:
     return load_data(stage.path)
 
 
-def tokens_stage(walk: Walk, data: Data, model: str | Path, max_length: int) -> Stage:
+def tokens_stage(walk: Walk, data: Data, model: str | Path, task: TaskConfig) -> Stage:
     """The texts of every split as `model`'s tokenizer sees them."""
     tokenizer = models.load_tokenizer(model)
-    models.check_length(model, max_length)
+    models.check_length(model, task.max_length)
+    encode = task_of(task.kind).encode
 
     def build(folder: Path, _: Path) -> None:
         texts = {name: split.texts for name, split in data.splits.items()}
-        tokens = {n: tokenize(tokenizer, t, max_length) for n, t in texts.items()}
+        tokens = {n: encode(tokenizer, t, task.max_length) for n, t in texts.items()}
         save_tokens(folder / "tokens.npz", tokens)
 
-    parameters = {"tokenizer": tokenizer_hash(tokenizer), "max_length": max_length}
+    parameters = {"tokenizer": tokenizer_hash(tokenizer), "max_length": task.max_length}
+    parameters |= _kind(task)
     return walk.stage("tokens", build, TOKENS_VERSION, parameters, [data.key])
 
 
@@ -89,18 +97,28 @@ def tokenizer_hash(tokenizer: Any) -> str:
     return content_hash([type(tokenizer).__name__, tokenizer.get_vocab()])
 
 
-def teacher_stage(walk: Walk, data: Data, tokens: Stage, config: TeacherConfig) -> Stage:
-    """The fine-tuned teacher."""
+def teacher_stage(
+    walk: Walk, data: Data, tokens: Stage, config: TeacherConfig, task: TaskConfig
+) -> Stage:
+    """The teacher, fine-tuned on the task."""
 
     def build(folder: Path, scratch: Path) -> None:
         train = load_tokens(tokens.path / "tokens.npz")["train"]
         examples = Examples(train, data.splits["train"].labels)
         teacher.build_teacher(
-            config, data.label_names, examples, walk.device, folder, scratch, walk.progress
+            task_of(task.kind),
+            config,
+            data.label_names,
+            examples,
+            walk.device,
+            folder,
+            scratch,
+            walk.progress,
         )
 
     parameters = config.model_dump(exclude={"model"})
     parameters |= {"content": fingerprint(resolve(config.model)), "labels": data.label_names}
+    parameters |= _kind(task)
     return walk.stage("teacher", build, teacher.VERSION, parameters, [data.key, tokens.key])
 
 

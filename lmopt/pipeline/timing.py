@@ -33,7 +33,7 @@ def time_artifacts(
         "baseline16": Timed(prepared.baseline16, teacher),
     }
     for number, artifact in enumerate(artifacts):
-        tokens = tokens_stage(walk, prepared.data, artifact, prepared.task.max_length)
+        tokens = tokens_stage(walk, prepared.data, artifact, prepared.task)
         timed[f"trial{number}"] = Timed(artifact, tokens.path / "tokens.npz")
     samples, noisy = time_in_turn(
         timed,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lmopt.config.task import TaskConfig
 from lmopt.environment import configure_libraries, library_versions
 from lmopt.errors import UserError
 from lmopt.measurement.measure import Latency
@@ -122,7 +123,7 @@ def make_model(
         texts = texts._replace(extra=extra_texts(walk, prepared, labelled=labelled))
     checkpoint = prepared.student.model if recipe.base == "student" else None
     if checkpoint is not None:
-        texts = read_by(walk, texts, checkpoint, limit)
+        texts = read_by(walk, texts, checkpoint, prepared.task)
     context = Context(
         walk=walk,
         teacher=prepared.teacher_stage,
@@ -141,7 +142,7 @@ def make_model(
         own = context if method.code is None else context.salted(method.code)
         model = method.apply(own, recipe, model, texts)
         if method.phase == "vocabulary":
-            texts = read_by(walk, texts, model.path, limit)
+            texts = read_by(walk, texts, model.path, prepared.task)
         if method.phase == "vocabulary" or (checkpoint is not None and method.name == "student"):
             context = replace(context, whole=model)
     if not stored:
@@ -149,10 +150,10 @@ def make_model(
     return model, texts.tokens, dict(context.storage)
 
 
-def read_by(walk: Walk, texts: Texts, model: str | Path, limit: int) -> Texts:
+def read_by(walk: Walk, texts: Texts, model: str | Path, task: TaskConfig) -> Texts:
     """Return the same texts as another model's tokenizer reads them."""
-    extra = None if texts.extra is None else read_by(walk, texts.extra, model, limit)
-    return texts._replace(tokens=tokens_stage(walk, texts.data, model, limit), extra=extra)
+    extra = None if texts.extra is None else read_by(walk, texts.extra, model, task)
+    return texts._replace(tokens=tokens_stage(walk, texts.data, model, task), extra=extra)
 
 
 def labelled_by(walk: Walk, prepared: Prepared, model: Stage, texts: Texts) -> Texts:

@@ -1,4 +1,4 @@
-"""The classifier as a traceable function of its two inputs."""
+"""The model as a traceable function of its two inputs."""
 
 from typing import Any
 
@@ -10,11 +10,12 @@ INPUTS = ("input_ids", "attention_mask")
 
 
 class Logits(nn.Module):
-    """The classifier as a function of its two inputs that returns the logits alone."""
+    """A model as a function of its two inputs that returns one output of its task alone."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, output: str = "logits") -> None:
         super().__init__()
         self.model = model
+        self.output = output
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
-        return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        return getattr(self.model(input_ids=input_ids, attention_mask=attention_mask), self.output)

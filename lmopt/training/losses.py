@@ -10,37 +10,60 @@ LossFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch
 """(logits (batch, classes), labels (batch,), teacher logits (batch, classes) or None) -> scalar"""
 
 
+HardLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""(outputs, truth) -> scalar; `lmopt.tasks.base.Task.loss`"""
+SoftLoss = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
+"""(outputs, teacher's outputs, temperature) -> scalar; `lmopt.tasks.base.Task.soft_loss`"""
+
+
 def kd_loss(
-    student_logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float
+    student_logits: torch.Tensor,
+    teacher_logits: torch.Tensor,
+    temperature: float,
+    mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Soft loss: T^2 x KL(teacher || student) of the distributions softened by `temperature`.
 
     Both logits are (batch, classes); returns the batch mean in nats. The factor T^2 keeps the
-    gradient's size independent of T.
+    gradient's size independent of T. With a boolean `mask` (batch, positions) the logits are
+    (batch, positions, classes) and the mean is over the positions where it is true.
 
     Source: Hinton, Vinyals, Dean (2015), Distilling the Knowledge in a Neural Network, section 2.
     """
+    if mask is not None:
+        student_logits, teacher_logits = student_logits[mask], teacher_logits[mask]
     student = log_softmax(student_logits / temperature, dim=-1)
     teacher = log_softmax(teacher_logits / temperature, dim=-1)
     return temperature**2 * kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
-def distillation_loss(temperature: float, alpha: float) -> LossFunction:
-    """alpha x soft loss + (1 - alpha) x cross-entropy; `alpha` 0 needs no teacher logits.
+def label_loss(
+    logits: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Cross-entropy of logits (batch, classes) against labels (batch,), the batch mean in nats.
 
-    A text whose label is -1 has no cross-entropy; it counts in the mean all the same, so that the
-    weight of a labelled text does not depend on its neighbours.
+    A text whose label is -1 has no cross-entropy. It counts in the mean all the same, so that the
+    weight of a labelled text does not depend on its neighbours. With a boolean `mask` (batch,
+    positions) both have positions, and the mean is over those where it is true.
     """
+    if mask is not None:
+        logits, labels = logits[mask], labels[mask]
+    return cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / len(labels)
+
+
+def distillation_loss(
+    temperature: float, alpha: float, *, hard: HardLoss = label_loss, soft: SoftLoss = kd_loss
+) -> LossFunction:
+    """alpha x `soft` loss + (1 - alpha) x `hard` loss; `alpha` 0 needs no teacher logits."""
 
     def loss(
         logits: torch.Tensor, labels: torch.Tensor, teacher_logits: torch.Tensor | None
     ) -> torch.Tensor:
-        hard = cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / len(labels)
-        total = (1 - alpha) * hard
+        total = (1 - alpha) * hard(logits, labels)
         if alpha > 0:
             if teacher_logits is None:
                 raise ValueError(f"alpha is {alpha}: the soft loss needs the teacher's logits")
-            total = total + alpha * kd_loss(logits, teacher_logits, temperature)
+            total = total + alpha * soft(logits, teacher_logits, temperature)
         return total
 
     return loss

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -24,23 +25,18 @@ from lmopt.methods.base import Search
 from lmopt.methods.own import recipe_type_of
 from lmopt.methods.recipe import Recipe
 from lmopt.runtimes.limits import RUNTIME_BITS, refusal
+from lmopt.tasks.registry import TASKS, task_of
 from sweeps.definition.errors import ConfigError, explain, suggest
+from sweeps.definition.objectives import (
+    CONSTRAINABLE,
+    OBJECTIVES,
+    Direction,
+    constrainable_of,
+    default_objectives,
+    objectives_of,
+)
 from sweeps.definition.space import Categorical, Distribution, Float, Int, probes
 
-Direction = Literal["maximize", "minimize"]
-# What a trial can be judged by: columns of its row that the search may see (never the test split).
-OBJECTIVES: dict[str, Direction] = {
-    "accuracy_validation": "maximize",
-    "macro_f1_validation": "maximize",
-    "size_bytes": "minimize",
-    "folder_bytes": "minimize",
-    "parameters": "minimize",
-    "latency_b1_p50_ms": "minimize",
-    "latency_b32_p50_ms": "minimize",
-    "speedup_b1": "maximize",
-    "speedup_b32": "maximize",
-}
-CONSTRAINABLE = (*OBJECTIVES, "accuracy_drop_validation", "size_ratio")
 STORAGE_SCHEMES = ("postgresql", "mysql", "sqlite")
 
 
@@ -110,11 +106,20 @@ _AsRecipe = WithJsonSchema(
 )
 
 
+def _known_task(task: TaskConfig) -> TaskConfig:
+    known = [known.kind for known in TASKS]
+    if task.kind not in known:
+        raise ValueError(f"kind must be one of {', '.join(known)}, got {task.kind!r}")
+    return task
+
+
 class SweepConfig(_Strict):
     """A whole sweep."""
 
     name: str = Field(description="The run directory is called so.")
-    task: TaskConfig
+    task: Annotated[TaskConfig, AfterValidator(_known_task)] = Field(
+        json_schema_extra={"properties": {"kind": {"enum": [task.kind for task in TASKS]}}}
+    )
     teacher: TeacherConfig
     student: StudentConfig = StudentConfig()
     methods: list[str] = Field(
@@ -138,11 +143,7 @@ class SweepConfig(_Strict):
         "each method alone.",
     )
     objectives: dict[str, Direction] = Field(
-        default={
-            "accuracy_validation": "maximize",
-            "size_bytes": "minimize",
-            "speedup_b1": "maximize",
-        },
+        default=default_objectives(TASKS[0]),
         min_length=1,
         json_schema_extra={"propertyNames": {"enum": list(OBJECTIVES)}},
     )
@@ -174,16 +175,28 @@ class SweepConfig(_Strict):
         """The recipe with lmopt's methods and those of the definition's own files."""
         return self._recipe_type
 
+    @model_validator(mode="before")
+    @classmethod
+    def _objectives_of_another_task(cls, data: Any) -> Any:
+        """Give a task that is not the default one its own objectives where none are given."""
+        given = data.get("task") if isinstance(data, dict) else None
+        kind = given.get("kind") if isinstance(given, dict) else None
+        for task in TASKS[1:]:
+            if task.kind == kind and "objectives" not in data:
+                return {**data, "objectives": default_objectives(task)}
+        return data
+
     @model_validator(mode="after")
     def _check(self) -> "SweepConfig":
         self._recipe_type = recipe_type_of(self.methods)
-        _known("objectives", self.objectives, OBJECTIVES)
-        _known("constraints", self.constraints, CONSTRAINABLE)
+        objectives = objectives_of(task_of(self.task.kind))
+        _known("objectives", self.objectives, objectives)
+        _known("constraints", self.constraints, constrainable_of(task_of(self.task.kind)))
         _known("recipe", self.recipe, self.recipe_type.model_fields)
         _known("search", self.search, self.recipe_type.model_fields)
         for name, direction in self.objectives.items():
-            if direction != OBJECTIVES[name]:
-                raise ValueError(f"objectives.{name}: the better direction is {OBJECTIVES[name]}")
+            if direction != objectives[name]:
+                raise ValueError(f"objectives.{name}: the better direction is {objectives[name]}")
         if twice := sorted(set(self.recipe) & set(self.search)):
             raise ValueError(f"recipe.{twice[0]}: given under search as well; keep one of them")
         self._check_values()

@@ -14,6 +14,7 @@ from analysis.rows.table import final_attempts
 from analysis.rows.units import counted
 from analysis.selection.objectives import candidates
 from analysis.selection.processors import timed_processor
+from analysis.statistics.uncertainty import critical_value
 from analysis.tables.methods_and_front import why_rough
 from lmopt.methods.base import Names
 from lmopt.packaging.licences import common_licence, licence_text, licences_of
@@ -95,14 +96,16 @@ def _summary(row: Row, prepared: Prepared, exported: Exported) -> str:
     if shown.size_bytes is not None:
         text += f" of {megabytes(shown.size_bytes)} MB"
     if shown.accuracy is not None:
-        text += f" with a test accuracy of {_interval(shown.accuracy, shown.accuracy_se)}"
+        found = _interval(shown.accuracy, shown.accuracy_se, row.get("groups_test"))
+        text += f" with a test accuracy of {found}"
     return f"{text}.\n\n{exported.note or ''}"
 
 
-def _interval(value: float, error: float | None) -> str:
+def _interval(value: float, error: float | None, groups: int | None) -> str:
     if error is None or math.isnan(error):
         return f"{100 * value:.1f} %"
-    low, high = max(0.0, value - 1.96 * error), min(1.0, value + 1.96 * error)
+    reach = critical_value(groups) * error
+    low, high = max(0.0, value - reach), min(1.0, value + reach)
     return f"{100 * value:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
 
 

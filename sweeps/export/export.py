@@ -154,6 +154,7 @@ def _write(
         precision,
         pad_id=manifest.pad_id,
         pad_to_multiple_of=row.get("pad_to_multiple_of") or 0,
+        kind=prepared.task.kind,
     )
     (folder / USAGE).write_text(text, encoding="utf-8")
     return Written(folder, form or native, manifest, model)

@@ -16,7 +16,7 @@ from analysis.selection.processors import timed_processor
 from lmopt.pipeline.trial import run_recipe
 from lmopt.progress import Progress
 from sweeps.export.artifacts import prepare_again, recipe_of, teacher_threads, threads_of
-from sweeps.export.verify import INTERVAL
+from sweeps.export.verify import interval
 from sweeps.run.directory import Run
 from sweeps.run.provenance import code_commit
 from sweeps.run.rows import measured
@@ -135,7 +135,7 @@ def _accuracy(
 ) -> Comparison:
     name = f"accuracy_{split}"
     error = row.get(f"{name}_se")
-    allowed = INTERVAL * (error or 0.0) if changed else 0.0
+    allowed = interval(row, name, split) if changed else 0.0
     same = abs(now[name] - row[name]) <= allowed + 1e-9
     return Comparison(f"{split} accuracy", row[name], now[name], same, recorded_se=error)
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.statistics.uncertainty import clustered_mean, paired_difference
+from analysis.rows.metrics import score_column
+from analysis.statistics.uncertainty import critical_value
 from lmopt.data.tokens import Tokens, load_tokens
 from lmopt.environment import processor_name
 from lmopt.errors import UserError
@@ -25,14 +26,15 @@ from lmopt.pipeline.shared_stages import tokens_stage
 from lmopt.progress import Progress
 from lmopt.runtimes.manifest import Manifest, hash_files
 from lmopt.stages.context import Walk
+from lmopt.tasks.registry import task_of
 from sweeps.definition.errors import CheckFailedError, ConfigError
 from sweeps.export.card import Exported
+from sweeps.run.rows import quality, quality_drop
 
 SPLITS = ("validation", "test")  # Together, as the trial was evaluated: the batches are the same.
 COMPARED = 64  # Texts on which an exported model's logits are compared with torch's.
 TOLERANCE = {32: 1e-4, 16: 1e-2}  # Of the largest logit, by the width of the weights.
 SAME_PROBABILITY = 0.02  # One text has no padding companions: dynamic quantization and bf16 differ.
-INTERVAL = 1.96  # Standard errors to each side: 95 %.
 Logits = npt.NDArray[np.float32]
 
 
@@ -71,9 +73,8 @@ def verify(
     if progress is not None:
         progress("verify", None)
     walk = Walk(cache, threads)
-    length = prepared.task.max_length
     # By the exported tokenizer: its tokens are the trial's, or the accuracy is not.
-    tokens = tokens_stage(walk, prepared.data, written.folder, length).path / "tokens.npz"
+    tokens = tokens_stage(walk, prepared.data, written.folder, prepared.task).path / "tokens.npz"
     if written.model is None:
         logits = evaluate(written.folder, tokens, SPLITS, threads=threads, progress=progress)
         exported = _compare_with_row(prepared, row, written, logits["test"])
@@ -85,28 +86,33 @@ def verify(
     return exported
 
 
-def accuracy(prepared: Prepared, logits: Logits) -> tuple[float, float]:
-    """Accuracy on the test split and its standard error, clustered by document."""
-    correct = (logits.argmax(axis=1) == prepared.labels["test"]).astype(float)
-    return clustered_mean(correct, prepared.groups["test"])
+def scored(prepared: Prepared, logits: Logits) -> Mapping[str, Any]:
+    """Return the columns of a row that say how good these test outputs are, and what they lose."""
+    task, data = task_of(prepared.task.kind), prepared.data
+    reference = prepared.baseline_logits["test"]
+    return quality(task, data, "test", logits) | quality_drop(task, data, "test", logits, reference)
+
+
+def interval(row: Mapping[str, Any], name: str, split: str) -> float:
+    """Return how far the 95 % interval of a row's number reaches to each side; 0 if unknown."""
+    error = row.get(f"{name}_se")
+    return critical_value(row.get(f"groups_{split}")) * error if error else 0.0
 
 
 def _compare_with_row(
     prepared: Prepared, row: Mapping[str, Any], written: Written, logits: Logits
 ) -> Exported:
     size, digest = hash_files(written.folder, written.manifest.files)
-    found, said, error = (
-        accuracy(prepared, logits)[0],
-        row["accuracy_test"],
-        row["accuracy_test_se"],
-    )
+    main = task_of(prepared.task.kind).metrics[0]
+    name = score_column(main.name, "test")
+    found, said = scored(prepared, logits)[name], row[name]
     if size != row["size_bytes"]:
         raise ExportError(f"the model files have {size} bytes, the row says {row['size_bytes']}")
     here, notes = processor_name(), []
-    allowed = 0.0 if here == row["processor"] else INTERVAL * (error or 0.0)
+    allowed = 0.0 if here == row["processor"] else interval(row, name, "test")
     if abs(found - said) > allowed + 1e-9:
         raise ExportError(
-            f"test accuracy is {found:.4f}, the row says {said:.4f}; "
+            f"test {main.label} is {found:.4f}, the row says {said:.4f}; "
             + (
                 f"{here} may differ from {row['processor']} by {allowed:.4f}"
                 if here != row["processor"]
@@ -120,9 +126,9 @@ def _compare_with_row(
             )
         )
     if found != said:
-        notes.append(f"On {here} the test accuracy is {found:.4f} instead of {said:.4f}")
+        notes.append(f"On {here} the test {main.label} is {found:.4f} instead of {said:.4f}")
     if digest != row["artifact_hash"]:
-        notes.append("Made again from its row: the same size and accuracy, other weights")
+        notes.append(f"Made again from its row: the same size and {main.label}, other weights")
     return Exported(written.form, "; ".join(notes) or None, None)
 
 
@@ -159,14 +165,14 @@ def _measured_anew(
     """The line of the card for a format in which the trial was not measured."""
     bits, measured = stored_bits(written.form, written.manifest.bits), written.manifest.bits
     size = sum((written.folder / name).stat().st_size for name in model_files(written.folder))
-    labels, groups = prepared.labels["test"], prepared.groups["test"]
-    reference = (prepared.baseline_logits["test"].argmax(axis=1) == labels).astype(float)
-    correct = (logits.argmax(axis=1) == labels).astype(float)
+    found = scored(prepared, logits)
     line = Measurement(
         f"this folder: {bits} bits in {written.form}",
         size,
-        *clustered_mean(correct, groups),
-        *paired_difference(reference, correct, groups),
+        found["accuracy_test"],
+        found["accuracy_test_se"],
+        found["accuracy_drop_test"],
+        found["accuracy_drop_test_se"],
     )
     note = f"The {written.form} format was measured anew for accuracy and size; speed was not"
     mb = f"{size / 1e6:.2f} MB instead of {row['size_bytes'] / 1e6:.2f}"
@@ -188,17 +194,15 @@ def _measured_anew(
 
 def _check_usage(folder: Path, prepared: Prepared, logits: Logits) -> None:
     """Run `usage.py` on the test text that the model is surest of."""
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
-    index = int(shares.max(axis=1).argmax())
-    label = prepared.label_names[int(shares[index].argmax())]
-    text = prepared.data.splits["test"].texts[index]
+    task = task_of(prepared.task.kind)
+    answers = [task.answer(outputs, prepared.label_names) for outputs in logits]
+    index = max(range(len(answers)), key=lambda i: answers[i][1])
+    label, sure = answers[index]
     try:
-        said, probability = run_usage(folder, text)
+        said, probability = run_usage(folder, prepared.data.splits["test"].texts[index])
     except RuntimeError as error:
         raise ExportError(str(error)) from error
-    if said != label or abs(probability - shares[index].max()) > SAME_PROBABILITY:
+    if said != label or abs(probability - sure) > SAME_PROBABILITY:
         raise ExportError(
-            f"{USAGE} says {said!r} with {probability:.4f}, "
-            f"the model {label!r} with {shares[index].max():.4f}"
+            f"{USAGE} says {said!r} with {probability:.4f}, the model {label!r} with {sure:.4f}"
         )

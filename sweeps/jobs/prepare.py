@@ -7,6 +7,7 @@ from lmopt.data.dataset import Data
 from lmopt.pipeline.prepare import Prepared, extra_texts, prepare, read_task
 from lmopt.stages.context import Walk
 from lmopt.tasks.linear_baseline import LinearOutcome, linear_baseline
+from lmopt.tasks.registry import task_of
 from sweeps.disk.retention import register
 from sweeps.jobs.context import this_job, threads_of
 from sweeps.run import rows as row
@@ -73,8 +74,10 @@ def write_linear_row(
     }
     if prepared is not None:
         values["size_ratio"] = prepared.baseline_size_bytes / linear.size_bytes
-    for split, predictions in linear.predictions.items():
-        values.update(row.quality(data, split, predictions))
+    task = task_of(run.sweep.task.kind)
+    for split, outputs in linear.outputs.items():
+        values.update(row.quality(task, data, split, outputs))
         if prepared is not None:
-            values.update(row.quality_drop(prepared, split, predictions))
+            reference = prepared.baseline_logits[split]
+            values.update(row.quality_drop(task, data, split, outputs, reference))
     write_row(values, run.rows / "linear.parquet")

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from analysis.statistics.uncertainty import clustered_mean, paired_difference, ratio_interval
+from analysis.rows.metrics import drop_column, score_column
+from analysis.statistics.uncertainty import metric_difference, metric_with_error, ratio_interval
 from lmopt.methods.recipe import Recipe
+from lmopt.tasks.base import Outputs, Task
+from lmopt.tasks.registry import task_of
 from slurm.records import Job
 from slurm.states import log_paths
 from sweeps.definition.sweep import Bound
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 
 
 Row = dict[str, Any]
-Floats = npt.NDArray[np.float64]
+# Metrics whose value is in a column of schema 1 as well.
+_OWN_COLUMN = ("macro_f1",)
 
 
 def identity(run: Run, claim: Claim) -> Row:
@@ -105,11 +108,13 @@ def measured(prepared: "Prepared", outcome: "Outcome") -> Row:
         "processor": outcome.processor,
         "versions": json.dumps(outcome.versions, sort_keys=True),
     }
+    task, reference = task_of(prepared.task.kind), prepared.baseline_logits
     for split in ("validation", "test"):
-        predictions = outcome.logits[split].argmax(axis=1)
-        row.update(quality(prepared.data, split, predictions))
-        row.update(quality_drop(prepared, split, predictions))
-    row.update(closeness(prepared.baseline_logits["test"], outcome.logits["test"]))
+        outputs = outcome.logits[split]
+        row.update(quality(task, prepared.data, split, outputs))
+        row.update(quality_drop(task, prepared.data, split, outputs, reference[split]))
+    near = task.closeness(outcome.logits["test"], reference["test"])
+    row.update({f"{name}_test": value for name, value in near.items()})
     for batch, samples in outcome.latency.items():
         row.update(speed(batch, samples))
     for name, seconds, cached in outcome.stages:
@@ -122,44 +127,37 @@ def _claimed(share: float) -> float | None:
     return None if math.isnan(share) else share
 
 
-def quality(data: "Data", split: str, predictions: npt.NDArray[np.int64]) -> Row:
-    """Return accuracy and macro-F1 on one split, with the error by document."""
-    from sklearn.metrics import f1_score
-
-    labels, groups = data.splits[split].labels, data.splits[split].groups
-    accuracy, error = clustered_mean((predictions == labels).astype(float), groups)
-    return {
-        f"accuracy_{split}": accuracy,
-        f"accuracy_{split}_se": error,
-        f"macro_f1_{split}": float(f1_score(labels, predictions, average="macro")),
-        f"examples_{split}": len(labels),
-        f"groups_{split}": len(np.unique(groups)),
+def quality(task: Task, data: "Data", split: str, outputs: Outputs) -> Row:
+    """Return the task's metrics on one split, each with its standard error by document."""
+    truth = data.splits[split]
+    statistics = task.statistics(outputs, truth)
+    row: Row = {
+        f"examples_{split}": len(truth.groups),
+        f"groups_{split}": len(np.unique(truth.groups)),
     }
+    for metric in task.metrics:
+        value, error = metric_with_error(statistics, metric.value, truth.groups)
+        name = score_column(metric.name, split)
+        row |= {name: value, f"{name}_se": error}
+        if metric.name in _OWN_COLUMN:
+            row[f"{metric.name}_{split}"] = value
+    return row
 
 
-def quality_drop(prepared: "Prepared", split: str, predictions: npt.NDArray[np.int64]) -> Row:
-    """Return what is lost against the teacher's fp32 artifact on one split, in pairs."""
-    labels, groups = prepared.labels[split], prepared.groups[split]
-    correct = (predictions == labels).astype(float)
-    reference = (prepared.baseline_logits[split].argmax(axis=1) == labels).astype(float)
-    drop, error = paired_difference(reference, correct, groups)
-    return {f"accuracy_drop_{split}": drop, f"accuracy_drop_{split}_se": error}
+def quality_drop(task: Task, data: "Data", split: str, outputs: Outputs, reference: Outputs) -> Row:
+    """Return what each metric loses against the teacher's fp32 artifact on one split, in pairs.
 
-
-def closeness(teacher_logits: npt.NDArray[Any], logits: npt.NDArray[Any]) -> Row:
-    """Return how far predictions agree with the teacher's: share of equal ones, KL in nats."""
-    teacher, student = _log_softmax(teacher_logits), _log_softmax(logits)
-    divergence = (np.exp(teacher) * (teacher - student)).sum(axis=1).mean()
-    return {
-        "agreement_test": float((teacher.argmax(axis=1) == student.argmax(axis=1)).mean()),
-        "kl_test": max(0.0, float(divergence)),
-    }
-
-
-def _log_softmax(logits: npt.NDArray[Any]) -> Floats:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    result: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
+    Positive is worse, whichever end of the metric is better.
+    """
+    truth = data.splits[split]
+    own, teacher = (task.statistics(x, truth) for x in (outputs, reference))
+    row: Row = {}
+    for metric in task.metrics:
+        pair = (teacher, own) if metric.direction == "maximize" else (own, teacher)
+        drop, error = metric_difference(*pair, metric.value, truth.groups)
+        name = drop_column(metric.name, split)
+        row |= {name: drop, f"{name}_se": error}
+    return row
 
 
 def speed(batch: str, samples: Mapping[str, Sequence[float]]) -> Row:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from lmopt.config.task import TaskConfig
 from lmopt.data.dataset import Data, Split
 from lmopt.methods.recipe import Recipe
 from lmopt.pipeline.trial import Outcome
@@ -93,6 +94,7 @@ def fake_prepared() -> SimpleNamespace:
     groups = {split: np.arange(len(labels)) // 2 for split, labels in LABELS.items()}
     splits = {split: Split([], LABELS[split], groups[split]) for split in LABELS}
     return SimpleNamespace(
+        task=TaskConfig(dataset="data.csv"),
         data=Data(["a", "b", "c", "d"], splits, "data"),
         labels=LABELS,
         groups=groups,

@@ -76,10 +76,10 @@ def prepared(walk: Walk, task: TaskConfig, teacher_folder: Path) -> tuple[Stage,
     data = data_stage(walk, task)
     extra = unlabelled_stage(walk, task, data)
     assert extra is not None
-    tokens = tokens_stage(walk, data, teacher_folder, 16)
+    tokens = tokens_stage(walk, data, teacher_folder, task)
     config = TeacherConfig(model=str(teacher_folder), epochs=1, learning_rate=1e-3)
-    teacher = teacher_stage(walk, data, tokens, config)
-    more = Texts(extra, tokens_stage(walk, extra, teacher_folder, 16), tokens, "unlabelled")
+    teacher = teacher_stage(walk, data, tokens, config, task)
+    more = Texts(extra, tokens_stage(walk, extra, teacher_folder, task), tokens, "unlabelled")
     texts = Texts(data, tokens, tokens, extra=more)  # Nobody asks for logits.
     return run(student_method.METHOD, walk, RECIPE, teacher, texts, teacher), texts, teacher
 
@@ -132,13 +132,13 @@ def test_states_are_the_teacher_s_text_by_text(
 
 
 def test_a_teacher_whose_padding_has_another_id_reads_a_trimmed_student(
-    walk: Walk, prepared: tuple[Stage, Texts, Stage], tmp_path: Path
+    walk: Walk, task: TaskConfig, prepared: tuple[Stage, Texts, Stage], tmp_path: Path
 ) -> None:
     """What stands in padded places must be in the student's vocabulary, not in the teacher's."""
     student, texts, teacher = prepared
     trim = Recipe(vocabulary_min_count=1)
     trimmed = run(vocabulary.METHOD, walk, trim, student, texts, teacher)
-    mine = tokens_stage(walk, texts.data, trimmed.path, 16)
+    mine = tokens_stage(walk, texts.data, trimmed.path, task)
     tokens = load_tokens(mine.path / "tokens.npz")["test"]
     assert len(load_tokenizer(trimmed.path)) < len(load_tokenizer(teacher.path))
 

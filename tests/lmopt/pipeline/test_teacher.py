@@ -10,10 +10,11 @@ from lmopt.config.models import TeacherConfig
 from lmopt.data.batches import Examples
 from lmopt.data.tokens import tokenize
 from lmopt.models.loading import load_classifier, load_tokenizer
-from lmopt.pipeline.teacher import build_teacher, is_finetuned
-from lmopt.tasks.classification import label_order
+from lmopt.pipeline.teacher import build_teacher
+from lmopt.tasks.classification import Classification, label_order
 
 NAMES = ["деньги", "наука", "спорт"]
+TASK = Classification()
 
 
 @pytest.fixture
@@ -37,7 +38,8 @@ def examples_of(folder: Path, texts: list[tuple[str, str, str]]) -> Examples:
 
 def build(model: Path, texts: list[tuple[str, str, str]], folder: Path, **fields: Any) -> Any:
     teacher = TeacherConfig(model=str(model), learning_rate=1e-3, batch_size=16, **fields)
-    build_teacher(teacher, NAMES, examples_of(model, texts), "cpu", folder, folder / "scratch")
+    examples = examples_of(model, texts)
+    build_teacher(TASK, teacher, NAMES, examples, "cpu", folder, folder / "scratch")
     return load_classifier(folder)
 
 
@@ -70,13 +72,13 @@ def test_finetuned_is_seen_by_the_head(
     save_classifier: Callable[[dict[int, str]], Path], teacher_folder: Path
 ) -> None:
     theirs = str(save_classifier({0: "a", 1: "b", 2: "c"}))
-    assert is_finetuned(TeacherConfig(model=theirs), ["x", "y", "z"])
-    assert not is_finetuned(TeacherConfig(model=theirs), ["x", "y"])
-    assert not is_finetuned(TeacherConfig(model=str(teacher_folder)), ["x", "y", "z"])
+    assert TASK.is_finetuned(TeacherConfig(model=theirs), ["x", "y", "z"])
+    assert not TASK.is_finetuned(TeacherConfig(model=theirs), ["x", "y"])
+    assert not TASK.is_finetuned(TeacherConfig(model=str(teacher_folder)), ["x", "y", "z"])
     with pytest.raises(ValueError, match="has a head of 3 classes and the task has 2"):
-        is_finetuned(TeacherConfig(model=theirs, finetuned=True), ["x", "y"])
+        TASK.is_finetuned(TeacherConfig(model=theirs, finetuned=True), ["x", "y"])
     with pytest.raises(ValueError, match="has no classification head"):
-        is_finetuned(TeacherConfig(model=str(teacher_folder), finetuned=True), ["x", "y"])
+        TASK.is_finetuned(TeacherConfig(model=str(teacher_folder), finetuned=True), ["x", "y"])
 
 
 def test_generic_names_are_taken_in_order_for_numbered_classes_only() -> None:
