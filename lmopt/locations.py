@@ -1,4 +1,4 @@
-"""Resolve a model's or data set's location, and hash what lies there."""
+"""Resolve a model's or data set's location, and hash the content that lies there."""
 
 import importlib.util
 import zipfile
@@ -7,19 +7,16 @@ from pathlib import Path
 from lmopt.errors import UserError
 from lmopt.hashing import content_hash, file_hash
 
-LOADERS = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".json": "json",
-    ".jsonl": "json",
-    ".parquet": "parquet",
-}
+FORMATS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 
 
 def resolve(location: str) -> str:
     """Turn `package:<import name>/<path>` into a folder without importing the package.
 
     A path that exists becomes absolute; anything else (a hub id) is returned as it is.
+
+    Raises:
+        ValueError: The package is not installed, or the path does not exist.
     """
     if location.startswith("package:"):
         name, _, path = location.removeprefix("package:").partition("/")
@@ -35,7 +32,7 @@ def resolve(location: str) -> str:
     if path_on_disk.exists():
         return str(path_on_disk.resolve())
     looks_like_a_path = location.startswith((".", "/", "~")) or location.count("/") > 1
-    if looks_like_a_path or suffix_of(path_on_disk) in LOADERS:
+    if looks_like_a_path or suffix_of(path_on_disk) in FORMATS:
         raise UserError(
             f"no such folder or file: {location} in {Path.cwd()}, and it is no hub id "
             "(<owner>/<name>)"
@@ -44,22 +41,42 @@ def resolve(location: str) -> str:
 
 
 def fingerprint(location: str) -> str:
-    """Hash of the contents of a file or folder; of the id itself for the hub."""
+    """Hash of the contents of a file or folder; of the id itself for the hub.
+
+    The `.git` of a clone is left out, because git writes to it whenever it is asked anything.
+    """
     path = Path(location)
     if path.is_file():
         return file_hash(path)
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
+        files = [p for p in files if ".git" not in p.relative_to(path).parts]
         return content_hash([[str(p.relative_to(path)) for p in files], file_hash(*files)])
     return content_hash(["hub", location])
 
 
 def suffix_of(path: Path) -> str:
-    """What a file is, compressed or not; a zip is what the one file in it is."""
-    if path.suffix == ".gz":
-        return Path(path.stem).suffix
-    if path.suffix == ".zip" and zipfile.is_zipfile(path):
+    """Return the suffix of a file's content, in lower case: of the one file inside a .gz or .zip.
+
+    A .zip with several files has none.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return Path(path.stem).suffix.lower()
+    if suffix == ".zip" and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        return Path(names[0]).suffix if len(names) == 1 else ""
-    return path.suffix
+            names = members(archive)
+        return Path(names[0]).suffix.lower() if len(names) == 1 else ""
+    return suffix
+
+
+def stem_of(path: Path) -> str:
+    """Return a file's name without the suffixes of its compression and its format."""
+    name = path.stem if path.suffix.lower() in (".gz", ".zip") else path.name
+    return name.removesuffix(Path(name).suffix) if Path(name).suffix.lower() in FORMATS else name
+
+
+def members(archive: zipfile.ZipFile) -> list[str]:
+    """Return the files in a .zip, without the folders and the shadow files that macOS adds."""
+    names = archive.namelist()
+    return [name for name in names if not name.endswith("/") and not name.startswith("__MACOSX/")]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from lmopt.data.sources import Rows
+from lmopt.data.rows import Rows
 
 # A sentence ends at . ! or ? (and its closing quote) before a space, or at the end of a line.
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[.!?][\"'”’»)])\s+|\s*\n\s*")

@@ -1,23 +1,26 @@
 """Build the task's data: read, chunk, deduplicate and split by document."""
 
 import json
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lmopt.config.task import SplitConfig, TaskConfig
+from lmopt.config.task import TaskConfig
 from lmopt.data.chunking import chunk_rows
-from lmopt.data.sources import Rows, read_rows
+from lmopt.data.duplicates import drop_repeats, find_repeats
+from lmopt.data.labels import Label, class_names
+from lmopt.data.report import DataReport, Reading, make_report, read_report, write_report
+from lmopt.data.rows import Source
+from lmopt.data.sources import read_rows
+from lmopt.data.splits import SPLITS, refuse_shared_groups, split_tables
 from lmopt.data.tokens import Ints
 from lmopt.errors import UserError
 from lmopt.hashing import content_hash
 
 VERSION = 1
-SPLITS = ("train", "validation", "test")
 
 
 class Split(NamedTuple):
@@ -30,32 +33,31 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Data:
-    """A task's data; `key` is the hash of its content."""
+    """A task's data; `key` is the hash of its content, `report` says how it came about."""
 
     label_names: list[str]
     splits: dict[str, Split]
     key: str
+    report: DataReport | None = None
 
 
 def build_data(task: TaskConfig, folder: Path) -> None:
     """Read, chunk, deduplicate and split the task's data into `folder`.
 
-    Raises ValueError for data that cannot be used, in one line with the remedy.
+    Raises:
+        ValueError: The data cannot be used; one line with the remedy.
     """
-    tables, names = read_rows(task)
+    source = read_rows(task)
+    tables = source.rows
     if task.chunk_min_words is not None:
         tables = {name: chunk_rows(rows, task.chunk_min_words) for name, rows in tables.items()}
-    # Held-out texts first: of a text that is in two splits, the training copy goes.
-    order = [name for name in ("all", "test", "validation", "train") if name in tables]
-    tables = dict(zip(order, drop_duplicates([tables[name] for name in order]), strict=True))
-    values = {label for rows in tables.values() for label in rows.labels}
-    if names is None:
-        ordered = sorted(values, key=lambda v: (isinstance(v, str), v))
-        index = {value: i for i, value in enumerate(ordered)}
-        names = [str(value) for value in ordered]
-    else:
-        index = {i: i for i in range(len(names))}
-    splits = split_tables(tables, task.split, task.seed)
+    names, index = _classes(source)
+    shown = {label: names[i] for label, i in index.items()}
+    repeats, conflicts = find_repeats(tables)
+    used = drop_repeats(tables, repeats)
+    splits = split_tables(used, task.split, task.seed, shown)
+    if task.group_column is not None and not task.split.allow_shared_groups:
+        refuse_shared_groups(splits, task.group_column)
     documents: dict[str, int] = {}
     content: dict[str, Any] = {"label_names": names}
     for name in SPLITS:
@@ -65,9 +67,10 @@ def build_data(task: TaskConfig, folder: Path) -> None:
             "labels": [index[label] for label in rows.labels],
             "groups": [documents.setdefault(group, len(documents)) for group in rows.groups],
         }
-    _check(content, task)
+    _check(content, task, source.hidden)
     content["key"] = content_hash(content)
     (folder / "data.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    write_report(make_report(Reading(source, tables, repeats, conflicts), splits, shown), folder)
 
 
 def load_data(folder: Path) -> Data:
@@ -82,81 +85,26 @@ def load_data(folder: Path) -> Data:
         for name in content
         if name not in ("label_names", "key")
     }
-    return Data(content["label_names"], splits, content["key"])
+    return Data(content["label_names"], splits, content["key"], read_report(folder))
 
 
-def drop_duplicates(tables: Sequence[Rows]) -> list[Rows]:
-    """Keep the first of equal texts, within and across tables."""
-    seen: set[str] = set()
-    kept = []
-    for rows in tables:
-        unique = []
-        for i, text in enumerate(rows.texts):
-            if text not in seen:
-                seen.add(text)
-                unique.append(i)
-        kept.append(_select(rows, unique))
-    return kept
+def _classes(source: Source) -> tuple[list[str], dict[Label, int]]:
+    """Return the names of the classes and the index of each label."""
+    if source.label_names is not None:
+        return source.label_names, {i: i for i in range(len(source.label_names))}
+    return class_names(label for rows in source.rows.values() for label in rows.labels)
 
 
-def split_tables(tables: dict[str, Rows], fractions: SplitConfig, seed: int) -> dict[str, Rows]:
-    """Make train, validation and test: own splits are kept, missing ones carved by document."""
-    source = "all" if "all" in tables else "train"
-    missing = [name for name in SPLITS if name not in tables or name == source]
-    shares = {name: getattr(fractions, name) for name in {"train": 0, **dict.fromkeys(missing)}}
-    carved = split_documents(tables[source], shares, seed)
-    return {name: carved[name] if name in carved else tables[name] for name in SPLITS}
-
-
-def split_documents(rows: Rows, shares: dict[str, float], seed: int) -> dict[str, Rows]:
-    """Split by document, stratified by label, with about `shares` of the documents of each class.
-
-    Raises ValueError for a class with fewer documents than splits.
-    """
-    if len(shares) == 1:
-        return dict.fromkeys(shares, rows)
-    classes: dict[str | int, dict[str, None]] = defaultdict(dict)
-    label_of: dict[str, str | int] = {}
-    for label, group in zip(rows.labels, rows.groups, strict=True):
-        classes[label_of.setdefault(group, label)][group] = None
-    rng = np.random.default_rng(seed)
-    split_of: dict[str, str] = {}
-    for label in sorted(classes, key=str):
-        documents = list(classes[label])
-        if len(documents) < len(shares):
-            raise UserError(
-                f"class {label!r} has {len(documents)} document(s), but {len(shares)} splits "
-                "need one each: add examples or remove the class"
-            )
-        rng.shuffle(documents)
-        for name, count in _counts(len(documents), shares).items():
-            split_of |= dict.fromkeys(documents[:count], name)
-            documents = documents[count:]
-    return {
-        name: _select(rows, [i for i, group in enumerate(rows.groups) if split_of[group] == name])
-        for name in shares
-    }
-
-
-def _counts(documents: int, shares: dict[str, float]) -> dict[str, int]:
-    """Round shares to whole documents, at least one each."""
-    total = sum(shares.values())
-    counts = {name: max(1, round(documents * share / total)) for name, share in shares.items()}
-    largest = max(counts, key=lambda name: counts[name])
-    counts[largest] += documents - sum(counts.values())
-    return counts
-
-
-def _select(rows: Rows, indices: Sequence[int]) -> Rows:
-    return Rows(*([column[i] for i in indices] for column in rows))  # type: ignore[arg-type]
-
-
-def _check(content: dict[str, Any], task: TaskConfig) -> None:
+def _check(content: dict[str, Any], task: TaskConfig, hidden: Mapping[str, int]) -> None:
     names = content["label_names"]
     train = set(content["train"]["labels"])
     for name in SPLITS:
         if not content[name]["texts"]:
-            raise UserError(f"the {name} split of {task.dataset} is empty: add labelled examples")
+            why = f" (its {hidden[name]} labels are hidden)" if hidden.get(name) else ""
+            raise UserError(
+                f"the {name} split of {task.dataset} is empty{why}: add labelled examples, or "
+                "leave the split out"
+            )
         unseen = set(content[name]["labels"]) - train
         if unseen:
             labels = ", ".join(repr(names[i]) for i in sorted(unseen))

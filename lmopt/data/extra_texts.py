@@ -1,8 +1,7 @@
 """Extra text that the teacher labels: brought by the user, or the training documents cut anew."""
 
 import json
-import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,14 @@ import numpy as np
 from lmopt.config.task import TaskConfig
 from lmopt.data.chunking import SENTENCE_END, chunk_text, pack
 from lmopt.data.dataset import Data, Split
+from lmopt.data.duplicates import HELD_OUT
+from lmopt.data.overlap import Flags, overlaps
+from lmopt.data.report import DataReport, SplitReport, write_report
 from lmopt.data.sources import read_texts
 from lmopt.errors import UserError
 from lmopt.hashing import content_hash
 
 VERSION = 1
-RUN_WORDS = 13
-WORD = re.compile(r"\w+")
 
 
 def build_unlabelled(task: TaskConfig, data: Data, folder: Path) -> None:
@@ -25,8 +25,10 @@ def build_unlabelled(task: TaskConfig, data: Data, folder: Path) -> None:
 
     It holds the texts of `task.unlabelled` (chunked as the task's own are; their label is -1), then
     the training documents cut anew `task.rechunk` times (their label is the document's). Repeated
-    texts, training texts and whatever shares words with held-out text are left out.
-    Raises ValueError if nothing is left.
+    texts, training texts and texts that share a part with held-out text are left out.
+
+    Raises:
+        ValueError: Nothing is left.
     """
     parts = []
     if task.unlabelled is not None:
@@ -35,7 +37,8 @@ def build_unlabelled(task: TaskConfig, data: Data, folder: Path) -> None:
         train = data.splits["train"]
         parts.append(rechunk(train, task.rechunk, task.chunk_min_words, task.seed))
     texts = [text for part in parts for text in part.texts]
-    kept = without_held_out(texts, data)
+    leaks = _leaks(texts, data)
+    kept = _new_texts(texts, leaks, data)
     if not kept:
         raise UserError(
             f"none of the {len(texts)} unlabelled texts is left: the others are repeated, or in "
@@ -47,6 +50,15 @@ def build_unlabelled(task: TaskConfig, data: Data, folder: Path) -> None:
     content: dict[str, Any] = {"label_names": data.label_names, "unlabelled": split}
     content["key"] = content_hash(content)
     (folder / "data.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    report = SplitReport(
+        read=len(texts),
+        used=len(kept),
+        documents=len(set(groups)),
+        duplicates=len(texts) - len(kept) - int(leaks.sum()),
+        near_duplicates=int(leaks.sum()),
+    )
+    rows = {"unlabelled": len(texts)}
+    write_report(DataReport(rows=rows, splits={"unlabelled": report}), folder)
 
 
 def _foreign(task: TaskConfig, last_document: int) -> Split:
@@ -61,31 +73,28 @@ def _foreign(task: TaskConfig, last_document: int) -> Split:
     return Split(texts, np.full(len(texts), -1), np.asarray(groups, np.int64))
 
 
-def without_held_out(texts: Iterable[str], data: Data) -> list[int]:
-    """Indices of the texts to keep: new ones that share no 13 words in a row with held-out text.
+def without_held_out(texts: Sequence[str], data: Data) -> list[int]:
+    """Indices of the texts to keep: new ones that share no part with held-out text.
 
-    Case and punctuation do not count; a shorter text is compared as a whole.
-
-    Source: Brown et al. (2020), Language Models are Few-Shot Learners, appendix C (13-grams).
+    `lmopt.data.overlap.overlaps` says what a part is.
     """
-    held_out: set[str] = set()
-    for name in ("validation", "test"):
-        for text in data.splits[name].texts:
-            held_out.update(word_runs(text))
+    return _new_texts(texts, _leaks(texts, data), data)
+
+
+def _leaks(texts: Sequence[str], data: Data) -> Flags:
+    held_out = [text for name in HELD_OUT for text in data.splits[name].texts]
+    return overlaps(texts, held_out)[0]
+
+
+def _new_texts(texts: Sequence[str], leaks: Flags, data: Data) -> list[int]:
+    """Indices of texts that do not leak, are not in the training split and come first."""
     seen = set(data.splits["train"].texts)
     kept = []
     for i, text in enumerate(texts):
-        if text not in seen and held_out.isdisjoint(word_runs(text)):
+        if text not in seen and not leaks[i]:
             seen.add(text)
             kept.append(i)
     return kept
-
-
-def word_runs(text: str) -> list[str]:
-    """Every 13 words in a row of a text; all its words if there are fewer."""
-    words = WORD.findall(text.casefold())
-    starts = range(max(1, len(words) - RUN_WORDS + 1))
-    return [" ".join(words[start : start + RUN_WORDS]) for start in starts]
 
 
 def rechunk(split: Split, copies: int, min_words: int, seed: int) -> Split:

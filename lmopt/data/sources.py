@@ -1,185 +1,144 @@
-"""Where texts come from: a hub id, a folder or a file, read into columns per split."""
+"""Where texts come from: a hub id, a folder or a file, read into the rows of each split."""
 
-import math
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lmopt.config.task import TaskConfig, UnlabelledConfig
+from lmopt.data.decoding import read_text
+from lmopt.data.files import read_file
+from lmopt.data.labels import is_blank
+from lmopt.data.rows import Rows, Source, make_source
+from lmopt.data.shards import SPLIT_NAMES, data_files, files_by_split, files_in, some
+from lmopt.data.tables import Request, Table, check_columns
 from lmopt.errors import UserError
-from lmopt.locations import LOADERS, resolve, suffix_of
-
-SPLIT_NAMES = {"train": "train", "validation": "validation", "dev": "validation", "test": "test"}
+from lmopt.locations import resolve
 
 
-class Rows(NamedTuple):
-    """Raw examples: three lists of one length. Equal groups belong to one document."""
+def read_rows(task: TaskConfig) -> Source:
+    """Read a dataset into the rows of "train", ..., or of "all" where it has no splits.
 
-    texts: list[str]
-    labels: list[str | int]
-    groups: list[str]
-
-
-def read_rows(task: TaskConfig) -> tuple[dict[str, Rows], list[str] | None]:
-    """Read a dataset into `{"train": ..., ...}`, or `{"all": ...}` where it has no splits.
-
-    The second value holds the label names if the dataset defines them (then labels are indices).
-    Raises ValueError for an unknown place, a missing column, an empty text, a missing label.
+    Raises:
+        ValueError: An unknown place, a missing column or shard, an empty text, a missing label.
     """
     location = resolve(task.dataset)
-    path = Path(location)
-    if path.is_dir() and any(path.glob("*/*.txt")) and not (path / "dataset_info.json").exists():
-        return {"all": _read_class_folders(path)}, None
-    tables = _load_tables(location)
-    if len(tables) == 1:
-        tables = {"all": next(iter(tables.values()))}
+    path = _data_folder(Path(location))
+    if folders := _class_files(path):
+        return _read_class_folders(path, folders, task)
+    fields = {name: f"task.{name}" for name in ("text_column", "label_column", "group_column")}
+    columns = {getattr(task, name): field for name, field in fields.items()}
+    columns.pop(None, None)
+    request = Request(columns, task, "task")
+    notes: list[str] = []
+    if path.exists() and not _is_saved(path):
+        files = files_by_split(path)
+        tables = {split: [read_file(p, request) for p in paths] for split, paths in files.items()}
     else:
-        tables = {SPLIT_NAMES[n]: table for n, table in tables.items() if n in SPLIT_NAMES}
+        loaded, notes = _named_splits(_load(location, path), task.dataset)
+        tables = {name: [_from_dataset(data, name, request)] for name, data in loaded.items()}
     if not tables.keys() & {"all", "train"}:
         raise UserError(f"{task.dataset} has no train split: name one of its splits 'train'")
-    rows = {name: _read_columns(table, task, name) for name, table in tables.items()}
-    feature = next(iter(tables.values())).features[task.label_column]
-    return rows, getattr(feature, "names", None)
+    return make_source(tables, task, notes)
 
 
 def read_texts(config: UnlabelledConfig) -> list[str]:
     """Read the texts of all splits of a dataset, of the *.txt of a folder, or of a txt's lines.
 
-    Empty texts are left out. Raises ValueError for an unknown place or a missing column.
+    Empty texts are left out.
+
+    Raises:
+        ValueError: An unknown place, a missing column, an unknown encoding.
     """
+    section = "task.unlabelled"
     location = resolve(config.dataset)
-    path = Path(location)
-    files = [] if (path / "dataset_info.json").exists() else sorted(path.rglob("*.txt"))
-    if path.is_dir() and files:
-        texts = [file.read_text(encoding="utf-8", errors="replace") for file in files]
+    path = _data_folder(Path(location))
+    request = Request({config.text_column: f"{section}.text_column"}, config, section)
+    if path.is_dir() and not _is_saved(path) and (files := sorted(path.rglob("*.txt"))):
+        texts = [read_text(file, config.encoding, section=section)[0] for file in files]
     elif path.is_file() and path.suffix == ".txt":
-        texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        texts = read_text(path, config.encoding, section=section)[0].splitlines()
     else:
-        texts = []
-        for table in _load_tables(location).values():
-            if config.text_column not in table.column_names:
-                there = ", ".join(table.column_names)
-                raise UserError(
-                    f"no column {config.text_column!r} (task.unlabelled.text_column) in "
-                    f"{config.dataset}: it has {there}"
-                )
-            texts += table[config.text_column]
-    return [text for text in texts if isinstance(text, str) and text.strip()]
+        if path.exists() and not _is_saved(path):
+            tables = [read_file(file, request) for file in data_files(path)]
+        else:
+            loaded = _load(location, path)
+            tables = [_from_dataset(data, name, request) for name, data in loaded.items()]
+        texts = [text for table in tables for text in table.columns[config.text_column]]
+    return [text for text in texts if isinstance(text, str) and not is_blank(text)]
 
 
-def _read_class_folders(path: Path) -> Rows:
-    rows = Rows([], [], [])
-    for file in sorted(path.glob("*/*.txt")):
-        text = file.read_text(encoding="utf-8", errors="replace")
+def _data_folder(path: Path) -> Path:
+    """Return a folder, or its `data` where a clone from the hub has its files."""
+    inside = path / "data"
+    if not inside.is_dir() or _is_saved(path) or _class_files(path) or files_in(path):
+        return path
+    return inside
+
+
+def _is_saved(path: Path) -> bool:
+    """Whether `datasets` has saved a data set there."""
+    return any((path / name).exists() for name in ("dataset_dict.json", "dataset_info.json"))
+
+
+def _class_files(path: Path) -> list[Path]:
+    """Return `<class>/*.txt` of a folder; hidden files and folders are no texts."""
+    if not path.is_dir() or _is_saved(path):
+        return []
+    files = sorted(path.glob("*/*.txt"))
+    return [file for file in files if not {file.name[0], file.parent.name[0]} & {"."}]
+
+
+def _read_class_folders(path: Path, files: Sequence[Path], task: TaskConfig) -> Source:
+    rows, empty, stray = Rows([], [], []), [], []
+    for file in files:
+        text, has_stray = read_text(file, task.encoding, section="task")
         name = f"{file.parent.name}/{file.name}"
-        if not text.strip():
-            raise UserError(f"empty text in {name}: fill or remove the file ({path})")
+        if has_stray:
+            stray.append(name)
+        if is_blank(text):
+            empty.append(name)
         rows.texts.append(text)
         rows.labels.append(file.parent.name)
         rows.groups.append(name)
-    return rows
+    if empty:
+        raise UserError(f"empty text in {some(empty)}: fill or remove the files ({path})")
+    notes = [f"bytes that are not UTF-8 are read as \ufffd in {some(stray)}"] if stray else []
+    return Source({"all": rows}, notes=notes)
 
 
-def _load_tables(location: str) -> Mapping[str, Any]:
-    """Load `{split: datasets.Dataset}` from the hub, a saved folder, or data files."""
+def _load(location: str, path: Path) -> dict[str, Any]:
+    """Load `{split: datasets.Dataset}` from the hub, or from a folder saved by `datasets`."""
     import datasets
 
     datasets.disable_progress_bars()
-    path = Path(location)
-    if not path.exists():
-        try:
-            return dict(datasets.load_dataset(location))
-        except Exception as error:  # The library raises a dozen kinds, network errors among them.
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(
-                f"dataset {location!r} is no file, folder or hub id: {reason}"
-            ) from None
-    if (path / "dataset_dict.json").exists() or (path / "dataset_info.json").exists():
-        saved = datasets.load_from_disk(location)
+    if path.exists():
+        saved = datasets.load_from_disk(str(path))
         return dict(saved) if isinstance(saved, datasets.DatasetDict) else {"all": saved}
-    files = (
-        [path] if path.is_file() else sorted(p for p in path.iterdir() if suffix_of(p) in LOADERS)
-    )
-    if not files or any(suffix_of(p) not in LOADERS for p in files):
-        raise UserError(
-            f"no data in {location}: expected a folder saved by datasets, <class>/*.txt, "
-            f"or {', '.join(LOADERS)} files (or one of these as .gz or alone in a .zip)"
-        )
-    return {_split_name(p, len(files)): _load_file(p) for p in files}
+    try:
+        return dict(datasets.load_dataset(location))
+    except Exception as error:  # The library raises a dozen kinds, network errors among them.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"dataset {location!r} is no file, folder or hub id: {reason}") from None
 
 
-def _split_name(path: Path, files: int) -> str:
-    """`train.csv` and `train-00000.csv` are the train split; a lone file is all there is."""
-    stem = path.stem.split("-")[0].lower()
-    if stem in SPLIT_NAMES:
-        return SPLIT_NAMES[stem]
-    if files == 1:
-        return "all"
-    raise UserError(f"{path.name} is no split: call the files train, validation and test")
+def _named_splits(loaded: Mapping[str, Any], dataset: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the splits by the names that they have here, and a note on those that are not used."""
+    if len(loaded) == 1:
+        return {"all": next(iter(loaded.values()))}, []
+    named: dict[str, Any] = {}
+    for name, data in loaded.items():
+        split = SPLIT_NAMES.get(name)
+        if split in named:
+            raise UserError(f"{dataset} has two {split} splits (dev and validation): keep one")
+        if split is not None:
+            named[split] = data
+    unused = [name for name in loaded if name not in SPLIT_NAMES]
+    return named, [f"splits that are not used: {', '.join(unused)}"] if unused else []
 
 
-def _load_file(path: Path) -> Any:
-    import datasets
-
-    suffix = suffix_of(path)
-    # "null" and "NA" are words of a text, not missing values.
-    options = {"keep_default_na": False} if LOADERS[suffix] == "csv" else {}
-    if suffix == ".tsv":
-        options["sep"] = "\t"  # type: ignore[assignment]
-    with tempfile.TemporaryDirectory() as folder:  # The library's own cache would grow for ever.
-        try:
-            return datasets.load_dataset(
-                LOADERS[suffix],
-                data_files=str(path),
-                split="train",
-                cache_dir=folder,
-                keep_in_memory=True,
-                **options,
-            )
-        except Exception as error:
-            reason = str(error.__cause__ or error).splitlines()[0]
-            raise UserError(f"{path} is not a readable {suffix} file: {reason}") from None
-
-
-def _read_columns(table: Any, task: TaskConfig, split: str) -> Rows:
-    for field in ("text_column", "label_column", "group_column"):
-        column = getattr(task, field)
-        if column is not None and column not in table.column_names:
-            there = ", ".join(table.column_names)
-            raise UserError(
-                f"no column {column!r} (task.{field}) in {task.dataset}: it has {there}"
-            )
-    texts, labels = list(table[task.text_column]), list(table[task.label_column])
-    for row, (text, label) in enumerate(zip(texts, labels, strict=True)):
-        if not isinstance(text, str) or not text.strip():
-            raise UserError(f"empty text in row {row} of {split} ({task.dataset}): fill or drop it")
-        if _is_missing(label):
-            raise UserError(
-                f"missing label in row {row} of {split} ({task.dataset}): fill or drop it"
-            )
-    groups: Iterable[object] = range(len(texts))
-    if task.group_column is not None:
-        groups = table[task.group_column]
-    kept = [i for i, label in enumerate(labels) if label != -1]  # The hub's mark for "hidden".
-    groups = list(groups)
-    return Rows(
-        [texts[i] for i in kept],
-        [_label(labels[i]) for i in kept],
-        [f"{groups[i]}" if task.group_column else f"{split}/{groups[i]}" for i in kept],
-    )
-
-
-def _is_missing(label: object) -> bool:
-    if isinstance(label, float):
-        return math.isnan(label)
-    return label is None or (isinstance(label, str) and label.strip().lower() in {"", "nan"})
-
-
-def _label(label: object) -> str | int:
-    """Integers stay integers (1.0 from a csv too), everything else is a name."""
-    if isinstance(label, (bool, str)):
-        return str(label)
-    if isinstance(label, (int, float)) and float(label).is_integer():
-        return int(label)
-    return str(label)
+def _from_dataset(data: Any, name: str, request: Request) -> Table:
+    check_columns(data.column_names, request, f"split {name}")
+    columns = {column: list(data[column]) for column in request.columns}
+    declared = {column: getattr(data.features[column], "names", None) for column in columns}
+    classes = {column: list(names) for column, names in declared.items() if names is not None}
+    return Table(f"split {name}", "row", range(1, len(data) + 1), columns, classes=classes)

@@ -1,5 +1,6 @@
 """Prepare a sweep: data, tokens, teacher, its logits and its two artifacts."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from lmopt.runtimes.base import processor_of
 from lmopt.runtimes.manifest import read_manifest
 from lmopt.stages.cache import Stage
 from lmopt.stages.context import StageTime, Walk
+
+log = logging.getLogger("lmopt")
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,16 @@ def read_task(
 ) -> Data:
     """The task's texts, labels and documents, before any model is looked at.
 
-    Raises ValueError, in one line with the remedy, for data that cannot be used.
+    Its report is the first line of the log.
+
+    Raises:
+        ValueError: The data cannot be used; one line with the remedy.
     """
     configure_libraries(threads)
-    return data_stage(Walk(cache, threads, progress), task)
+    data = data_stage(Walk(cache, threads, progress), task)
+    if data.report is not None:
+        log.info("%s", data.report.sentence())
+    return data
 
 
 def prepare(

@@ -4,6 +4,7 @@ Each function takes the stages before it and returns its own, loaded or built by
 `lmopt.stages.cache`. Its key depends on everything that decides its content.
 """
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt.config.models import TeacherConfig
-from lmopt.config.task import DEFAULT_KIND, EXTRA_TEXT, TaskConfig
+from lmopt.config.task import DEFAULT_KIND, TaskConfig
 from lmopt.data import extra_texts as unlabelled
 from lmopt.data.batches import Examples
 from lmopt.data.dataset import Data, load_data
+from lmopt.data.report import FILE as REPORT_FILE
 from lmopt.data.tokens import TOKENS_VERSION, load_tokens, save_tokens
 from lmopt.hashing import content_hash
 from lmopt.locations import fingerprint, resolve
@@ -25,7 +27,7 @@ from lmopt.pipeline import teacher
 from lmopt.runtimes.base import processor_of, runtime_versions
 from lmopt.runtimes.manifest import read_manifest
 from lmopt.runtimes.registry import RUNTIMES
-from lmopt.stages.cache import Stage
+from lmopt.stages.cache import Build, Stage, remove_stage
 from lmopt.stages.context import Walk
 from lmopt.tasks.registry import task_of
 from lmopt.training.calibration import calibration_texts
@@ -37,10 +39,11 @@ LOGITS_VERSION = 1
 
 def data_stage(walk: Walk, task: TaskConfig) -> Data:
     """The task's texts, labels and documents per split."""
-    parameters = task.model_dump(exclude={"kind", "dataset", "max_length", *EXTRA_TEXT})
+    parameters = task.data_parameters()
     parameters |= {"content": fingerprint(resolve(task.dataset))} | _kind(task)
     reader = task_of(task.kind)
-    stage = walk.stage(
+    stage = _reported_stage(
+        walk,
         "data",
         lambda folder, _: reader.build_data(task, folder),
         reader.data_version,
@@ -55,14 +58,38 @@ def _kind(task: TaskConfig) -> dict[str, str]:
     return {} if task.kind == DEFAULT_KIND else {"kind": task.kind}
 
 
+def _reported_stage(
+    walk: Walk,
+    name: str,
+    build: Build,
+    stage_version: int,
+    parameters: dict[str, Any],
+    parents: list[str],
+) -> Stage:
+    """Load or build a stage that brings a report of its data.
+
+    One without was built by an lmopt that read some data wrongly (one shard of several, for
+    example). It is built again under the same key: correct data has the same content, so that
+    nothing after it changes.
+    """
+    stage = walk.stage(name, build, stage_version, parameters, parents)
+    if (stage.path / REPORT_FILE).exists():
+        return stage
+    with contextlib.suppress(OSError):  # In a cache that cannot be written it stays as it is.
+        remove_stage(stage.path)
+    walk.times.pop()
+    return walk.stage(name, build, stage_version, parameters, parents)
+
+
 def unlabelled_stage(walk: Walk, task: TaskConfig, data: Data) -> Data | None:
     """Text beside the task's own, as the one split "unlabelled"; None if none is asked for."""
     if not task.has_extra_texts:
         return None
-    parameters = task.model_dump(include={*EXTRA_TEXT, "chunk_min_words", "seed"})
+    parameters = task.extra_text_parameters()
     if task.unlabelled is not None:
         parameters["content"] = fingerprint(resolve(task.unlabelled.dataset))
-    stage = walk.stage(
+    stage = _reported_stage(
+        walk,
         "unlabelled",
         lambda folder, _: unlabelled.build_unlabelled(task, data, folder),
         unlabelled.VERSION,

@@ -11,6 +11,7 @@ from rich.text import Text
 from analysis.rows.records import records
 from analysis.tables.comparison import Comparison
 from analysis.tables.methods_and_front import NOTE
+from sweeps.cli.render_data import print_data
 from sweeps.cli.render_status import feasibility_lines
 from sweeps.cli.render_tables import compared_table, front_tables, legend, methods_table
 from sweeps.definition.sweep import Bound
@@ -130,3 +131,5 @@ def print_plan(found: dict[str, Any], console: Console) -> None:
     shown = "unknown" if hours is None else f"about {hours:.2g} core-hours"
     table.add_row("cost", f"{shown} ({found['estimate']['basis']})")
     console.print(table)
+    if found["data"] is not None:
+        print_data(found["data"], console)

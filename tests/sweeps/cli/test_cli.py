@@ -120,8 +120,11 @@ def test_inputs_that_are_not_there_are_named_before_anything_runs(
     ("rows", "said"),
     [
         (["text,label", "one,a", "two,a", "three,b", "four,a", "five,a"], "'b'"),
-        (["text,label", "one,a", ",b", "three,b", "four,a"], "empty text in row 1"),
-        (["text,label", "one,a", "two,", "three,b", "four,a"], "missing label in row 1"),
+        (["text,label", "one,a", ",b", "three,b", "four,a"], "empty text in line 3 of data.csv"),
+        (
+            ["text,label", "one,a", "two,", "three,b", "four,a"],
+            "missing label in line 3 of data.csv",
+        ),
     ],
 )
 def test_data_that_cannot_be_used_is_refused(sweep_file: Path, rows: list[str], said: str) -> None:
