@@ -17,10 +17,8 @@ LIBRARIES = (
 
 def configure_libraries(threads: int) -> None:
     """Switch telemetry, progress bars and advice off; give torch `threads` threads. Repeatable."""
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    refuse_telemetry()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false" if threads == 1 else "true")
-    # OpenVINO and NNCF fall back to a sender that does nothing when this import fails.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import datasets
     import torch
     import transformers
@@ -33,6 +31,13 @@ def configure_libraries(threads: int) -> None:
     datasets.logging.set_verbosity_error()
     logging.getLogger("nncf").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"torch|transformers|openvino|nncf")
+
+
+def refuse_telemetry() -> None:
+    """Let no library report its use. It must be called before OpenVINO is imported."""
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    # OpenVINO and NNCF fall back to a sender that does nothing when this import fails.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 
 def _keep_freed_memory() -> None:

@@ -129,8 +129,11 @@ def queue_states(job_ids: Sequence[str]) -> dict[str, str]:
 
 
 def _held(state: str, reason: str) -> str:
-    """HELD for a job that waits until a person does something: one that Slurm holds, as after a
-    failed start on a node, or one that asks for more than a limit allows."""
+    """Return HELD for a job that waits until a person does something.
+
+    Slurm holds a job after a failed start on a node, for example, or it asks for more than a limit
+    allows.
+    """
     return "HELD" if state == "PENDING" and _HOPELESS.search(reason) else state
 
 

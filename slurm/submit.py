@@ -199,8 +199,10 @@ def _parameters(
 
 
 def _with_srun(resources: JobResources) -> bool:
-    """One node needs no srun. Without it the job's state tells of a lack of memory, which srun
-    makes a failure of its own."""
+    """Say whether a job needs srun; on one node it does not.
+
+    Without srun the job's state tells of a lack of memory, which srun makes a failure of its own.
+    """
     return resources.nodes > 1
 
 

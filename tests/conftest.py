@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from lmopt.environment import configure_libraries
+from lmopt.environment import configure_libraries, refuse_telemetry
 from lmopt.measurement import measure
 from lmopt.measurement.process import run_process
 from tests.made_once import made_once
@@ -33,7 +33,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
     The local scheduler shares out cores below TMPDIR: neither another worker's jobs nor a sweep
     that runs on this machine keep the jobs of these tests waiting.
+
+    Telemetry is refused here, because test modules import OpenVINO while they are collected. Each
+    conversion of a model would start threads that report it, and take several times the CPU time.
     """
+    refuse_telemetry()
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # tmp_path outlives it.
     folder = Path(tempfile.mkdtemp(prefix="lm-"))  # A short path: Unix sockets lie below it.
     folder.chmod(0o755)  # PostgreSQL's server runs as another user.

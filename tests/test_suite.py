@@ -146,6 +146,14 @@ def test_what_the_set_up_must_install_is_red_where_it_is_missing(
         absence.absent("NO SLURM HERE")
 
 
+def test_no_library_reports_that_it_is_tested() -> None:
+    """OpenVINO falls back to a stub only if it was imported after the refusal."""
+    from openvino.tools.ovc import telemetry_utils
+
+    assert telemetry_utils.tm.__name__.endswith("telemetry_stub")
+    assert sys.modules["openvino_telemetry"] is None
+
+
 def test_workers_make_what_they_share_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def factory(worker: str) -> Any:
         return SimpleNamespace(getbasetemp=lambda: tmp_path / worker)

@@ -26,8 +26,10 @@ Ints = npt.NDArray[np.int64]
 
 
 def kept_ids(tokenizer: Any, train_tokens: Tokens, min_count: int) -> Ints:
-    """Ids to keep, ascending: those that the training text uses at least `min_count` times, and
-    all that is needed to spell any word as before: special and added tokens, single characters.
+    """Return the ids to keep, ascending.
+
+    They are those that the training text uses at least `min_count` times and all that is needed to
+    spell any word as before: special and added tokens, single characters.
 
     Raises ValueError for a tokenizer that cannot be trimmed.
     """

@@ -69,7 +69,7 @@ def decode(content: bytes, encoding: str | None, *, name: str, section: str) -> 
 
 
 def read_text(path: Path, encoding: str | None, *, section: str) -> tuple[str, bool]:
-    """Read a .txt file with \\n at the end of each line, and say whether it has stray bytes.
+    r"""Read a .txt file with \\n at the end of each line, and say whether it has stray bytes.
 
     Files that are not compressed tables often come from the web with a few bytes of another
     encoding. They become U+FFFD if they are at most one character in a hundred.

@@ -56,9 +56,9 @@ def run_process(
 
 
 def pin(threads: int) -> list[socket.socket]:
-    """Stay on `threads` of the cores this process may use: on those that no other measurement of
-    the machine has, or on the first ones where there are too few.
+    """Stay on `threads` cores that no other measurement of the machine has.
 
+    Where there are too few of them, the first cores that this process may use fill up the number.
     Not every cluster binds its jobs, and all of a node would be timed on its first core. A core is
     taken as long as the sockets that are returned live: names of no file, which the kernel frees
     whatever ends their holder.

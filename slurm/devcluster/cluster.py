@@ -44,9 +44,11 @@ def new_config(
     max_array_size: int = 1001,
     settings: dict[str, str] | None = None,
 ) -> ClusterConfig:
-    """A configuration with free ports and names. A node has its share of the machine's CPUs, and
-    then is kept to them, unless `node_cpus` says another number: its nodes together may have more
-    than there are."""
+    """Return a configuration with free ports and names.
+
+    A node has its share of the machine's CPUs and is kept to them. With `node_cpus` it has that
+    number: the nodes together may then have more CPUs than the machine.
+    """
     ports = free_ports(nodes + 2)
     memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     return ClusterConfig(

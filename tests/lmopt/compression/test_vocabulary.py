@@ -64,8 +64,11 @@ NAMED = ("bos", "eos", "unk", "pad", "cls", "sep", "mask")
 
 
 class Family(NamedTuple):
-    """A full and a trimmed classifier, saved, and loaded tokenizers: full, trimmed, and trimmed
-    from its tokenizer.json alone; the ids that were kept, and texts of these tokens."""
+    """A full and a trimmed classifier, saved.
+
+    The tokenizers are loaded: full, trimmed, and trimmed from its tokenizer.json alone. `kept` are
+    the ids that were kept, `common` are texts of these tokens.
+    """
 
     full: Path
     trimmed: Path

@@ -33,7 +33,7 @@ def test_a_finished_trial_is_said_by_what_was_done_to_it() -> None:
     row |= {"trial": 3, "method": None, "state": "COMPLETE"}
     row |= {"accuracy_validation": 0.875, "size_bytes": 940_000, "speedup_b1": 28.6}
     text = trial_line(row).plain
-    assert text.startswith("  3 lay 0 width 128 clus 4 T 2 tok drop 0.3 ")
+    assert text.startswith("  3 lay 0 width 128 T 2 tok drop 0.3 clus 4 ")
     assert text.split()[-5:] == ["87.5", "%", "0.94", "MB", "28.6×"]
     whole = {name: value for name, value in row.items() if not name.startswith("param_")}
     whole |= {"recipe_json": json.dumps({"bits": 32}), "param_bits": 32}
