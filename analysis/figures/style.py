@@ -116,6 +116,16 @@ def scale_axis(ax: Axes, which: str, name: str, values: Any) -> None:
         log_axis(ax, which, low / pad, high * pad)
 
 
+def short_label(name: str, *, with_unit: bool = True) -> str:
+    """A column's label in lines that fit beside a small panel."""
+    shown = display_of(name)
+    label = shown.label.replace(" over the fp32 teacher", "")
+    label = f"{label[0].upper()}{label[1:]}" + (
+        f" ({shown.unit})" if shown.unit and with_unit else ""
+    )
+    return textwrap.fill(label, 14)
+
+
 def empty_panel(ax: Axes, text: str) -> None:
     """Say in a panel why it shows nothing."""
     ax.set(xticks=[], yticks=[])
