@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -114,6 +115,16 @@ def scale_axis(ax: Axes, which: str, name: str, values: Any) -> None:
         low, high = float(known.min()), float(known.max())
         pad = max((high / low) ** 0.08, 1.4 if high / low < 2 else 1.0)
         log_axis(ax, which, low / pad, high * pad)
+
+
+def short_label(name: str, rows: pd.DataFrame | None = None, *, with_unit: bool = True) -> str:
+    """A column's label in lines that fit beside a small panel."""
+    shown = display_of(name, rows)
+    label = shown.label.replace(" over the fp32 teacher", "")
+    label = f"{label[0].upper()}{label[1:]}" + (
+        f" ({shown.unit})" if shown.unit and with_unit else ""
+    )
+    return textwrap.fill(label, 14)
 
 
 def empty_panel(ax: Axes, text: str) -> None:

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-import moocore
-import numpy as np
 import pandas as pd
 
 from analysis.selection.objectives import candidates, objective_values, quality_objective
+from analysis.statistics.attainment import attainment_surface
 
 FEWEST_SEEDS = 2
 _QUARTILES_FROM = 8  # seeds; with fewer the extremes say more than quartiles made of guesses
@@ -35,21 +34,16 @@ def attainment(
         `name`, and the two objectives' columns, in their own units.
 
     Raises:
-        ValueError: fewer than two sets.
-
-    Source: Grunert da Fonseca, Fonseca and Hall (2001), EMO, LNCS 1993; computed by moocore.
+        ValueError: Fewer than two sets.
     """
     if len(sets) < FEWEST_SEEDS:
         raise ValueError(f"attainment needs at least {FEWEST_SEEDS} sets, got {len(sets)}")
     pair = {name: objectives[name] for name in (cost, quality_objective(objectives))}
-    signs = np.array([1.0 if direction == "minimize" else -1.0 for direction in pair.values()])
-    values = [objective_values(models, pair) * signs for models in sets.values()]
-    values = [costs[~np.isnan(costs).any(axis=1)] for costs in values]
-    labels = np.repeat(np.arange(len(values)), [len(costs) for costs in values])
     levels = _levels(len(sets))
-    surface = moocore.eaf(np.vstack(values), labels, percentiles=[100 * s for s in levels])
-    table = pd.DataFrame(surface[:, :2] * signs, columns=list(pair))
-    table.insert(0, "level", surface[:, 2] / 100)
+    values = [objective_values(models, pair) for models in sets.values()]
+    surface = attainment_surface(values, list(pair.values()), list(levels))
+    table = pd.DataFrame(surface[:, :2], columns=list(pair))
+    table.insert(0, "level", surface[:, 2])
     names = {round(100 * share): name for share, name in levels.items()}
     table.insert(1, "name", [names[round(100 * level)] for level in table["level"]])
     return table.sort_values(["level", cost], ignore_index=True)

@@ -22,7 +22,7 @@ def front_mask(values: ArrayLike, directions: Sequence[str]) -> NDArray[np.bool_
     Raises:
         ValueError: an unknown direction, or one too many or too few.
     """
-    costs = _as_costs(values, directions)
+    costs = as_costs(values, directions)
     known = np.flatnonzero(~np.isnan(costs).any(axis=1))
     mask = np.zeros(len(costs), dtype=bool)
     mask[known[_nondominated(costs[known])]] = True
@@ -43,8 +43,8 @@ def hypervolume_history(
     values: ArrayLike, directions: Sequence[str], reference_point: ArrayLike
 ) -> Values:
     """Hypervolume (n,) after each row of `values` (n, m), in their order."""
-    costs = _as_costs(values, directions)
-    bound = _as_costs(np.atleast_2d(reference_point), directions)[0]
+    costs = as_costs(values, directions)
+    bound = as_costs(np.atleast_2d(reference_point), directions)[0]
     history = np.zeros(len(costs))
     front, volume = np.empty((0, len(bound))), 0.0
     for index, cost in enumerate(costs):
@@ -68,7 +68,7 @@ def knee_index(values: ArrayLike, directions: Sequence[str]) -> int:
 
     Source: compromise programming, Zeleny (1973), with the Euclidean distance.
     """
-    costs = _as_costs(values, directions)
+    costs = as_costs(values, directions)
     front = np.flatnonzero(front_mask(values, directions))
     if not len(front):
         raise ValueError("a knee needs at least one row with all objectives, got none")
@@ -78,8 +78,12 @@ def knee_index(values: ArrayLike, directions: Sequence[str]) -> int:
     return int(front[distance.argmin()])
 
 
-def _as_costs(values: ArrayLike, directions: Sequence[str]) -> Values:
-    """Values as (n, m) floats to be minimized."""
+def as_costs(values: ArrayLike, directions: Sequence[str]) -> Values:
+    """Return values (n, m) as floats to be minimized; applied twice, it gives the values back.
+
+    Raises:
+        ValueError: An unknown direction, one too many or too few, or no table.
+    """
     for direction in directions:
         if direction not in ("maximize", "minimize"):
             raise ValueError(f'direction must be "maximize" or "minimize", got {direction!r}')

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.rows.units import display_of
 from analysis.selection.objectives import candidates
 from analysis.selection.processors import main_processor
+from analysis.statistics.parameter_importance import permutation_importance
 
 FEWEST_TRIALS = 10  # with less, every importance is noise
-_FOLDS, _REPEATS, _TREES = 5, 5, 100
 _PREFIX = "param_"
 Matrix = NDArray[np.float64]
 
@@ -52,17 +53,14 @@ def parameter_importance(
 ) -> pd.DataFrame:
     """How much worse a forest predicts each objective when one parameter is shuffled.
 
-    A random forest is fitted to four fifths of the searched trials and judged on the others, five
-    times; logarithms are predicted where the objective is read in ratios.
+    As `analysis.statistics.parameter_importance`, on the searched trials; logarithms are predicted
+    where the objective is read in ratios.
 
     Returns:
         `objective`, `parameter`, `importance` (mean fall of R² on held-out trials), `error`
         (standard error over the folds) and `r2` (of the forest itself, held out: at or below 0 it
         has learned nothing and the importances mean nothing). Empty with fewer than
         FEWEST_TRIALS trials or nothing varied.
-
-    Source: Breiman (2001), Random Forests, Machine Learning 45, as
-    `sklearn.inspection.permutation_importance`.
     """
     rows = main_processor(rows, objectives)
     models, names = searched(rows), varied_parameters(rows)
@@ -73,18 +71,9 @@ def parameter_importance(
             continue
         features = np.column_stack([as_numbers(known[name])[0] for name in names])
         target = _target(objective, known[objective].to_numpy(dtype=float))
-        falls, scores = _held_out(features, target, seed)
-        tables.append(
-            pd.DataFrame(
-                {
-                    "objective": objective,
-                    "parameter": names,
-                    "importance": falls.mean(axis=0),
-                    "error": falls.std(axis=0, ddof=1) / np.sqrt(len(falls)),
-                    "r2": scores.mean(),
-                }
-            )
-        )
+        found = permutation_importance(features, target, seed)
+        parts = {"importance": found.fall, "error": found.error, "r2": found.r2}
+        tables.append(pd.DataFrame({"objective": objective, "parameter": names, **parts}))
     columns = ["objective", "parameter", "importance", "error", "r2"]
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     table.attrs = dict(rows.attrs)  # the names of the parameters
@@ -92,33 +81,4 @@ def parameter_importance(
 
 
 def _target(objective: str, values: Matrix) -> Matrix:
-    from analysis.rows.units import display_of
-
     return np.log(values) if display_of(objective).log and (values > 0).all() else values
-
-
-def _held_out(features: Matrix, target: Matrix, seed: int) -> tuple[Matrix, Matrix]:
-    """Fall of R² (folds, parameters) and R² (folds,) on the trials that were left out.
-
-    R² is against the variance of all trials: a fold of three has hardly one of its own.
-    """
-    from sklearn.ensemble import RandomForestRegressor
-    from sklearn.inspection import permutation_importance
-    from sklearn.model_selection import KFold
-
-    falls, scores, variance = [], [], float(target.var())
-    for train, test in KFold(_FOLDS, shuffle=True, random_state=seed).split(features):
-        forest = RandomForestRegressor(_TREES, random_state=seed, min_samples_leaf=2)
-        forest.fit(features[train], target[train])
-        found = permutation_importance(
-            forest,
-            features[test],
-            target[test],
-            scoring="neg_mean_squared_error",
-            n_repeats=_REPEATS,
-            random_state=seed,
-        )
-        falls.append(found.importances_mean / variance)
-        error = ((forest.predict(features[test]) - target[test]) ** 2).mean()
-        scores.append(1 - error / variance)
-    return np.array(falls), np.array(scores)

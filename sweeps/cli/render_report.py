@@ -70,10 +70,9 @@ def print_report(report: Report, console: Console) -> None:
 def print_comparison(found: Comparison, console: Console) -> None:
     """Print both fronts, and in a few lines what they say of each other."""
     (first, a), (second, b) = found.fronts.items()
+    title = "Front of {}; behind: the trial of {} that dominates it"
     tables = [
-        compared_table(
-            front, title=f"Front of {name}; behind: the trial of {other} that dominates it"
-        )
+        compared_table(front, title=title.format(name, other))
         for name, other, front in ((first, second, a), (second, first, b))
     ]
     console.print(*tables, legend(tables))

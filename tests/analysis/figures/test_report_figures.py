@@ -9,14 +9,11 @@ from matplotlib.figure import Figure
 
 from analysis.figures.attainment import attainment_figure
 from analysis.figures.fronts import fronts_figure
+from analysis.figures.importance import importance_figure
 from analysis.figures.methods import audit_figure, product_figure, subset_figure
-from analysis.figures.search import (
-    importance_figure,
-    parallel_figure,
-    slice_figure,
-    stage_figure,
-    volume_figure,
-)
+from analysis.figures.parallel import parallel_figure
+from analysis.figures.search import stage_figure, volume_figure
+from analysis.figures.slices import slice_figure
 from analysis.figures.style import SERIES, series
 from analysis.figures.tradeoff import CLASSES, class_of, tradeoff_figure
 from analysis.selection.attainment import attainment, seed_sets
