@@ -3,9 +3,6 @@
 Imports pydantic only.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from lmopt.config.recipe import BITS, QUANTIZATION_FIELDS, Bits, Recipe
 from lmopt.config.runtime import RuntimeName
 
@@ -44,31 +41,6 @@ def refusal(runtime: RuntimeName, recipe: Recipe) -> str | None:
     return None
 
 
-def shape(config: Mapping[str, Any]) -> dict[str, int | None]:
-    """`layers`, `hidden_size` and `heads` of a model by its config.json; None where it has none."""
-    names = {
-        "layers": ("num_hidden_layers", "n_layers"),
-        "hidden_size": ("hidden_size", "dim"),
-        "heads": ("num_attention_heads", "n_heads"),
-    }
-    return {
-        name: next((config[key] for key in keys if key in config), None)
-        for name, keys in names.items()
-    }
-
-
-def shape_refusal(config: Mapping[str, Any], recipe: Recipe) -> str | None:
-    """Why a model with this config.json cannot be cut so, as `refusal` says it; None if it can."""
-    known = shape(config)
-    layers, hidden, heads = (known[name] for name in ("layers", "hidden_size", "heads"))
-    reasons = []
-    if layers and recipe.layers:
-        reasons.append(layers_refusal(recipe.layers, layers))
-    if hidden and heads and recipe.hidden_size is not None:
-        reasons.append(width_refusal(recipe.hidden_size, hidden, heads))
-    return next((reason for reason in reasons if reason is not None), None)
-
-
 def layers_refusal(keep: int, layers: int) -> str | None:
     """Why so many of `layers` cannot be kept."""
     if 1 <= keep <= layers:
@@ -85,3 +57,10 @@ def width_refusal(width: int, hidden_size: int, heads: int) -> str | None:
         f"hidden_size must be a multiple of {head} (the width of a head) below {hidden_size} for "
         f"this model, or null for as it is, got {width}"
     )
+
+
+def rank_refusal(rank: int, width: int) -> str | None:
+    """Why word embeddings of `width` numbers are no product of two matrices of this rank."""
+    if 1 <= rank < width:
+        return None
+    return f"embedding_rank must be in [1, {width - 1}] for this model, got {rank}"

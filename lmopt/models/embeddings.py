@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from lmopt.config.capability import rank_refusal
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -101,10 +103,8 @@ def add_factorization(model: PreTrainedModel, rank: int) -> None:
     table = model.get_input_embeddings()
     if isinstance(table, nn.Sequential):
         raise ValueError("the word embeddings are factorised already: leave embedding_rank out")
-    if not 1 <= rank < table.embedding_dim:
-        raise ValueError(
-            f"embedding_rank must be in [1, {table.embedding_dim - 1}] for this model, got {rank}"
-        )
+    if reason := rank_refusal(rank, table.embedding_dim):
+        raise ValueError(reason)
     first = nn.Embedding(table.num_embeddings, rank, table.padding_idx)
     model.set_input_embeddings(
         nn.Sequential(first, nn.Linear(rank, table.embedding_dim, bias=False))

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lmopt.config.capability import shape_refusal
 from lmopt.config.recipe import EPOCHS, Recipe
+from lmopt.models.families.limits import LIMITED, shape_refusal
 from slurm.profile import Kind, Profile, load_profile
 from sweeps.definition.space import describe, grid_size, probes
 from sweeps.definition.sweep import SweepConfig, load_sweep
@@ -52,7 +52,7 @@ def check_inputs(sweep: SweepConfig, profile: Profile) -> Counts:
 
 
 def check_shapes(sweep: SweepConfig) -> None:
-    """Refuse layers, widths and losses that the models on this machine cannot have.
+    """Refuse what the models on this machine cannot be cut to, and losses they cannot have.
 
     Raises:
         ValueError: The key, what it must be, and its value.
@@ -60,7 +60,7 @@ def check_shapes(sweep: SweepConfig) -> None:
     models = {"teacher": sweep.teacher.model, "student": sweep.student.model}
     configs = {base: model_config(model) for base, model in models.items() if model is not None}
     seen: set[tuple[str, float, float | None]] = set()
-    for where, recipe in _asked(sweep, {"layers", "hidden_size", *IMITATION}):
+    for where, recipe in _asked(sweep, {*LIMITED, *IMITATION}):
         if reason := shape_refusal(configs.get(recipe.base, {}), recipe):
             raise ValueError(f"{where}.{reason}")
         imitates = any(getattr(recipe, name) > 0 for name in IMITATION)
@@ -71,21 +71,22 @@ def check_shapes(sweep: SweepConfig) -> None:
 
 
 def _asked(sweep: SweepConfig, fields: set[str]) -> Iterator[tuple[str, Recipe]]:
-    """Yield the recipes that a sweep names, and one for each searched value of some fields.
+    """Yield the fixed recipe, one for each searched value of some fields, and the reference points.
 
-    What is trained at all is trained in them: a recipe without epochs has no losses.
+    What is trained at all is trained in them: a recipe without epochs has no losses. The reference
+    points come last: those by default repeat what the search varies.
     """
     trained = {
         name: max(float(value or 0) for value in sweep.search[name].bounds())
         for name in EPOCHS
         if name in sweep.search
     }
-    for name, point in sweep.references().items():
-        yield f"reference_points.{name}", point
     yield "recipe", sweep.make_recipe(trained)
     for field in sorted(fields & sweep.search.keys()):
         for value in probes(sweep.search[field]):
             yield "search", sweep.make_recipe(trained | {field: value})
+    for name, point in sweep.references().items():
+        yield f"reference_points.{name}", point
 
 
 def _check_features(where: str, sweep: SweepConfig, recipe: Recipe) -> None:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.rows.table import load_results
-from lmopt.config.capability import shape
 from lmopt.config.recipe import EPOCHS, Recipe
+from lmopt.models.families.limits import shape
 from sweeps.definition.errors import ConfigError
 from sweeps.definition.space import grid_size
 from sweeps.definition.sweep import SweepConfig, load_sweep, parse_sweep
