@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import cosine_similarity
 
-from lmopt.config.shape import layers_refusal
 from lmopt.data.batches import padded, subset
 from lmopt.data.tokens import Tokens
 from lmopt.errors import UserError
+from lmopt.models.families.limits import layers_refusal
 
 LayerChoice = Literal["even", "first", "last", "importance"]
 LAYER_CHOICES: tuple[LayerChoice, ...] = get_args(LayerChoice)

@@ -14,11 +14,11 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from lmopt.compression.unit_importance import magnitudes
-from lmopt.config.shape import width_refusal
 from lmopt.data.batches import padded, subset
 from lmopt.data.tokens import Tokens
 from lmopt.errors import UserError
 from lmopt.models.families.base import KINDS, Kind, keep_units
+from lmopt.models.families.limits import width_refusal
 from lmopt.models.families.registry import find_units, no_width
 from lmopt.models.shape import ffn_field
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmopt.config.base import Config
 from lmopt.methods.base import Context, Method, Texts, setting
+from lmopt.models.families.limits import rank_refusal
 from lmopt.models.families.registry import embedding_width
 from lmopt.stages.cache import Stage
 
@@ -45,10 +46,10 @@ def _apply(context: Context, recipe: "Recipe", model: Stage, texts: Texts) -> St
 
 
 def _refusal(recipe: "Recipe", model: Mapping[str, Any]) -> str | None:
-    width, rank = embedding_width(model), recipe.embedding_rank
-    if rank is None or width is None or rank < width or recipe.layers == 0:
+    width = recipe.hidden_size or embedding_width(model)
+    if recipe.embedding_rank is None or width is None or recipe.layers == 0:
         return None
-    return f"embedding_rank must be below {width}, the width of the embeddings, got {rank}"
+    return rank_refusal(recipe.embedding_rank, width)
 
 
 METHOD = Method(

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from lmopt.config.base import Config
 from lmopt.methods.base import Context, Method, Names, Search, Sentence, Texts, setting
 from lmopt.methods.training import Training, epochs_in_words, loss_in_words, training_stage
-from lmopt.models.families.base import Kind
-from lmopt.models.families.registry import family_of
+from lmopt.models.families.base import KINDS
+from lmopt.models.families.limits import part_refusal
+from lmopt.models.families.registry import FIELDS, family_of
 from lmopt.stages.cache import Stage
 
 if TYPE_CHECKING:
@@ -60,13 +61,14 @@ def _idle(recipe: "Recipe") -> set[str]:
 
 
 def _refusal(recipe: "Recipe", model: Mapping[str, Any]) -> str | None:
-    kind = model.get("model_type")
-    if kind is None or not _is_on(recipe):
+    if "model_type" not in model or not _is_on(recipe):
         return None
-    shares: dict[Kind, float] = {"ffn": recipe.ffn_keep, "heads": recipe.heads_keep}
-    for units, share in shares.items():
-        if share < 1 and (reason := family_of(kind).no_units(model, units)):
-            return f"{units}_keep must be 1 for this {kind} model, got {share:g}: {reason}"
+    family = family_of(model["model_type"])
+    for kind in KINDS:
+        keep: float = getattr(recipe, FIELDS[kind])
+        reason = family.no_units(model, kind) if keep < 1 else None
+        if reason is not None:
+            return part_refusal(model, FIELDS[kind], keep, reason)
     return None
 
 

@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lmopt.config.base import Config
-from lmopt.config.shape import layers_refusal, shape_of, width_refusal
 from lmopt.locations import fingerprint, resolve
 from lmopt.methods.base import Context, Method, Names, Sentence, Texts, setting
-from lmopt.models.families.registry import no_width
+from lmopt.models.families.limits import (
+    layers_refusal,
+    part_refusal,
+    shape_of,
+    width_refusal,
+)
+from lmopt.models.families.registry import family_of, no_width
 from lmopt.stages.cache import Stage
 
 if TYPE_CHECKING:
@@ -70,16 +75,23 @@ def _runs(recipe: "Recipe") -> bool:
 
 
 def _refusal(recipe: "Recipe", model: Mapping[str, Any]) -> str | None:
-    known = shape_of(model)
-    if known.layers and recipe.layers and (reason := layers_refusal(recipe.layers, known.layers)):
-        return reason
-    if recipe.hidden_size is None or recipe.layers == 0:
+    if recipe.layers == 0:
         return None
-    if reason := no_width(model):
-        return f"hidden_size must be null for this {model['model_type']} model: {reason}"
-    if not (known.hidden_size and known.heads):
-        return None
-    return width_refusal(recipe.hidden_size, known.hidden_size, known.heads)
+    known, family = shape_of(model), family_of(model.get("model_type"))
+    reasons = []
+    if recipe.layers is not None:
+        if known.layers:
+            reasons.append(layers_refusal(recipe.layers, known.layers))
+        if "model_type" in model:
+            reason = family.no_layers(model)
+            reasons.append(part_refusal(model, "layers", recipe.layers, reason))
+    if recipe.hidden_size is not None:
+        if known.hidden_size and known.heads:
+            reasons.append(width_refusal(recipe.hidden_size, known.hidden_size, known.heads))
+        if "model_type" in model:
+            reason = no_width(model)
+            reasons.append(part_refusal(model, "hidden_size", recipe.hidden_size, reason))
+    return next((reason for reason in reasons if reason is not None), None)
 
 
 def _apply(context: Context, recipe: "Recipe", model: Stage, texts: Texts) -> Stage:

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lmopt.errors import UserError
+from lmopt.models.families.limits import rank_refusal
 
 Ints = npt.NDArray[np.int64]
 
@@ -103,10 +104,8 @@ def add_factorization(model: PreTrainedModel, rank: int) -> None:
     table = model.get_input_embeddings()
     if isinstance(table, nn.Sequential):
         raise UserError("the word embeddings are factorised already: leave embedding_rank out")
-    if not 1 <= rank < table.embedding_dim:
-        raise UserError(
-            f"embedding_rank must be in [1, {table.embedding_dim - 1}] for this model, got {rank}"
-        )
+    if reason := rank_refusal(rank, table.embedding_dim):
+        raise UserError(reason)
     first = nn.Embedding(table.num_embeddings, rank, table.padding_idx)
     model.set_input_embeddings(
         nn.Sequential(first, nn.Linear(rank, table.embedding_dim, bias=False))

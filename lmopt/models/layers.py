@@ -30,8 +30,9 @@ def drop_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
     origin = getattr(config, "kept_layers", range(count))
     if len(layers) == count:  # Of ALBERT with one group, one layer is run so many times.
         kept = [layers[i] for i in indices]
-        for name, value in config.to_dict().items():  # As `layer_types`: one entry a layer.
-            if isinstance(value, list) and len(value) == count:
+        for name, value in config.to_dict().items():
+            of_layers = family.layer_lists is None or name in family.layer_lists
+            if of_layers and isinstance(value, list) and len(value) == count:
                 setattr(config, name, [value[i] for i in indices])
         select_layers(config, count, indices)
         del layers[len(indices) :]

@@ -22,6 +22,10 @@ def load_classifier(model: str | Path, label_names: list[str] | None = None) -> 
     """Load a sequence classifier in fp32; with `label_names`, a head of that many classes.
 
     A shape that the configuration alone cannot say (`lmopt.models.shape`) is replayed first.
+
+    Raises:
+        ValueError: The model cannot be loaded, or lmopt has cut it and its weights do not fit what
+            is loaded: nothing of a student may be drawn at random or left out.
     """
     options: dict[str, Any] = {"dtype": torch.float32}
     if label_names is not None:
@@ -32,13 +36,16 @@ def load_classifier(model: str | Path, label_names: list[str] | None = None) -> 
             "ignore_mismatched_sizes": True,
         }
     config = load_config(model)
-    if not (shape := recorded_shape(config)):
+    shape, dropped = recorded_shape(config), hasattr(config, "kept_layers")
+    if not shape and not dropped:
         return _load(AutoModelForSequenceClassification, model, options)
     kind = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
     options["output_loading_info"] = True
     loaded, info = _load(reshaped(kind, shape), model, options)
     if label_names is None and (wrong := sorted({*info["missing_keys"], *info["unexpected_keys"]})):
-        raise UserError(f"the weights in {str(model)!r} do not fit its shape {shape}: {wrong[0]}")
+        what = f"shape {shape}" if shape else f"{config.num_hidden_layers} kept layers"
+        remedy = "; leave layers out" if dropped else ""
+        raise UserError(f"the weights in {str(model)!r} do not fit its {what}: {wrong[0]}{remedy}")
     loaded.__class__ = kind  # The shape is there: now it is a model like any other.
     return loaded
 

@@ -12,26 +12,43 @@ from transformers import PreTrainedModel
 
 from lmopt.errors import UserError
 from lmopt.models.embeddings import add_factorization
-from lmopt.models.families.base import Kind, keep_units
+from lmopt.models.families.base import Entry, Kind, keep_units
 from lmopt.models.families.registry import family_of, find_units
 
 SHAPE = "lmopt_shape"
 
 
+def _resize_neurons(model: PreTrainedModel, counts: Sequence[int]) -> None:
+    resize_units(model, "ffn", counts)
+
+
+def _resize_heads(model: PreTrainedModel, counts: Sequence[int]) -> None:
+    resize_units(model, "heads", counts)
+
+
+_ENTRIES = {
+    "ffn": Entry(_resize_neurons, "FFNs of different widths"),
+    "heads": Entry(_resize_heads, "removed attention heads"),
+    "embedding_rank": Entry(add_factorization, "factorised word embeddings"),
+}
+
+
+def entries_of(model_type: str) -> dict[str, Entry]:
+    """The entries that a model of this type may have."""
+    return _ENTRIES | dict(family_of(model_type).entries)
+
+
 def reshape(model: PreTrainedModel, shape: Mapping[str, Any]) -> None:
     """Give a freshly built model the shape that was recorded, in place; weights are loaded later.
 
-    Raises ValueError for a key that this version does not know.
+    Raises:
+        ValueError: The shape has a key that this version does not know.
     """
+    entries = entries_of(model.config.model_type)
     for key, value in shape.items():
-        if key == "ffn":
-            resize_units(model, "ffn", value)
-        elif key == "heads":
-            resize_units(model, "heads", value)
-        elif key == "embedding_rank":
-            add_factorization(model, value)
-        else:
+        if key not in entries:
             raise UserError(f"{SHAPE} has an entry {key!r} that this version of lmopt cannot read")
+        entries[key].apply(model, value)
 
 
 def reshaped(kind: type[PreTrainedModel], shape: Mapping[str, Any]) -> type[PreTrainedModel]:

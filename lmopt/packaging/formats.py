@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lmopt.errors import UserError
-from lmopt.models.shape import SHAPE
+from lmopt.models.shape import SHAPE, entries_of
 from lmopt.models.static import StaticConfig
 from lmopt.runtimes.manifest import (
     Manifest,
@@ -31,12 +31,6 @@ NATIVE: dict[str, Format] = {
     "openvino": "openvino",
     "onnxruntime": "onnx",
     "torch": "transformers",
-}
-# Shapes that no configuration of transformers can say, by their entry in `lmopt.models.shape`.
-_ONLY_OURS = {
-    "ffn": "FFNs of different widths",
-    "heads": "removed attention heads",
-    "embedding_rank": "factorised word embeddings",
 }
 LABELS = "labels.json"
 CHECKSUMS = "SHA256SUMS"
@@ -66,7 +60,8 @@ def only_ours(folder: Path) -> str | None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if config["model_type"] == StaticConfig.model_type:
         return "it has no class for static embeddings"
-    found = [_ONLY_OURS[entry] for entry in config.get(SHAPE) or {}]
+    entries = entries_of(config["model_type"])
+    found = [entries[name].words for name in config.get(SHAPE) or {}]
     return f"it has no setting for {', '.join(found)}" if found else None
 
 

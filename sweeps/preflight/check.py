@@ -50,7 +50,7 @@ def _look(sweep: SweepConfig, profile: Profile) -> tuple[Counts, DataTable | Non
 
 
 def check_shapes(sweep: SweepConfig) -> None:
-    """Refuse layers, widths and losses that the models on this machine cannot have.
+    """Refuse what the models on this machine cannot be cut to, and losses they cannot have.
 
     Raises:
         ConfigError: The key, what it must be, and its value.
@@ -69,21 +69,22 @@ def check_shapes(sweep: SweepConfig) -> None:
 
 
 def _asked(sweep: SweepConfig) -> Iterator[tuple[str, Recipe]]:
-    """Yield the recipes that a sweep names, and one for each probed value of each searched field.
+    """Yield the fixed recipe, one for each probed value of each field, and the reference points.
 
-    Searched epochs are at their most in them, since a recipe without epochs has no losses.
+    Searched epochs are at their most in them, since a recipe without epochs has no losses. The
+    reference points come last, since those by default repeat what the search varies.
     """
     trained = {
         name: max(float(value or 0) for value in sweep.search[name].bounds())
         for name in sweep.recipe_type.epoch_fields()
         if name in sweep.search
     }
-    for name, point in sweep.references().items():
-        yield f"reference_points.{name}", point
     yield "recipe", sweep.make_recipe(trained)
     for field in sorted(sweep.search):
         for value in probes(sweep.search[field]):
             yield "search", sweep.make_recipe(trained | {field: value})
+    for name, point in sweep.references().items():
+        yield f"reference_points.{name}", point
 
 
 def _check_features(where: str, sweep: SweepConfig, recipe: Recipe) -> None:

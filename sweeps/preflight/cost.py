@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.rows.table import load_results
-from lmopt.config.shape import shape_of
 from lmopt.methods.base import PHASES, Method, Work
 from lmopt.methods.recipe import Recipe
+from lmopt.models.families.limits import shape_of
 from sweeps.definition.errors import ConfigError
 from sweeps.definition.space import grid_size
 from sweeps.definition.sweep import SweepConfig, load_sweep, parse_sweep

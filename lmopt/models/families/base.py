@@ -99,6 +99,8 @@ class Family:
             for texts.
         head_reads: The last hidden states that the classifier's head reads: of the first token,
             the mean of all tokens, or unknown.
+        layer_lists: The lists in config.json that have one entry for each layer; None: every list
+            that is as long as the layers are many, a guess.
         no_layers: Why layers of such a model cannot be dropped, None if they can.
         no_units: Why units of one kind cannot be removed, None if they can.
         no_width: Why its hidden states cannot be made narrower, None if they can.
@@ -114,6 +116,7 @@ class Family:
     embedding_names: tuple[str, ...] = ("embedding_size", "hidden_size")
     first_position: Callable[[ModelConfig], int] = _zero
     head_reads: Callable[[ModelConfig], HeadReads] = _reads_first
+    layer_lists: tuple[str, ...] | None = ()
     no_layers: Callable[[ModelConfig], str | None] = _nothing
     no_units: Callable[[ModelConfig, Kind], str | None] = _no_limit
     no_width: Callable[[ModelConfig], str | None] = _nothing

@@ -11,22 +11,25 @@ OFFSET_POSITIONS = {"ibert", "longformer", "xmod"}
 
 
 def _layers(model: Any) -> Any:
-    """The ModuleList whose length is `num_hidden_layers`.
+    """The one ModuleList of its parent whose length is `num_hidden_layers`.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is none, or a layer is spread over several such lists (XLM).
     """
     from torch import nn
 
     count = getattr(model.config, "num_hidden_layers", 0)
-    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    if not stacks:
-        kind = model.config.model_type
-        raise UserError(
-            f"no stack of {count} encoder layers in this {kind} model: its layers "
-            "cannot be dropped or pruned (leave layers and sparsity out)"
-        )
-    return stacks[0]
+    for parent in model.modules():
+        lists = [child for child in parent.children() if isinstance(child, nn.ModuleList)]
+        stacks = [each for each in lists if len(each) == count]
+        if len(stacks) == 1:
+            return stacks[0]
+        if stacks:
+            break
+    raise UserError(
+        f"no stack of {count} encoder layers in this {model.config.model_type} model: its layers "
+        "cannot be dropped or pruned (leave layers and sparsity out)"
+    )
 
 
 def _units(model: Any, kind: Kind) -> list[Units]:
@@ -55,6 +58,7 @@ OTHER = Family(
     units=_units,
     first_position=_first_position,
     head_reads=_head_reads,
+    layer_lists=None,
     no_units=_no_units,
     no_width=_no_width,
 )

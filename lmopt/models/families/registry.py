@@ -14,10 +14,9 @@ from lmopt.models.families.other import OTHER
 
 FAMILIES: tuple[Family, ...] = (BERT, DISTILBERT, ALBERT, MPNET, DEBERTA, MODERNBERT)
 _BY_TYPE = {model_type: family for family in FAMILIES for model_type in family.model_types}
-_WORDS: dict[Kind, tuple[str, str]] = {
-    "ffn": ("neurons", "ffn_keep"),
-    "heads": ("heads", "heads_keep"),
-}
+_WORDS: dict[Kind, str] = {"ffn": "neurons", "heads": "heads"}
+# The field of a recipe that removes units of a kind.
+FIELDS: dict[Kind, str] = {"ffn": "ffn_keep", "heads": "heads_keep"}
 
 
 def family_of(model_type: str | None) -> Family:
@@ -45,10 +44,9 @@ def find_units(model: Any, kind: Kind) -> list[Units]:
     config = model.config.to_dict()
     family = family_of(config["model_type"])
     if reason := family.no_units(config, kind):
-        words, field = _WORDS[kind]
         raise UserError(
-            f"no {words} can be removed from this {config['model_type']} model: {reason}; "
-            f"leave {field} out"
+            f"no {_WORDS[kind]} can be removed from this {config['model_type']} model: {reason}; "
+            f"leave {FIELDS[kind]} out"
         )
     return family.units(model, kind)
 

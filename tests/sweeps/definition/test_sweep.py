@@ -155,6 +155,12 @@ def test_shipped_definitions_fit_the_models_that_packages_bring(path: Path) -> N
         ("search.hidden_size", {"search": {"hidden_size": [128, 384]}}, "below 384"),
         ("search.layers", {"search": {"layers": {"type": "int", "low": 0, "high": 7}}}, "[1, 6]"),
         ("recipe.layers", {"recipe": {"layers": 9}, "search": {"bits": [32, 8]}}, "[1, 6]"),
+        ("search.embedding_rank", {"search": {"embedding_rank": [None, 384]}}, "[1, 383]"),
+        (
+            "recipe.embedding_rank",
+            {"recipe": {"embedding_rank": 96, "hidden_size": 96}, "search": {"layers": [1, 2]}},
+            "[1, 95]",
+        ),
     ],
 )
 def test_a_shape_that_the_model_cannot_be_cut_to_is_refused(
@@ -165,6 +171,41 @@ def test_a_shape_that_the_model_cannot_be_cut_to_is_refused(
     with pytest.raises(ValueError, match=rf"^{re.escape(key)} must be ") as refused:
         check_shapes(sweep)
     assert said in str(refused.value)
+
+
+MODERNBERT = {"model_type": "modernbert", "num_hidden_layers": 6, "hidden_size": 64}
+ALBERT = {"model_type": "albert", "num_hidden_layers": 6, "num_hidden_groups": 2}
+
+
+@pytest.mark.parametrize(
+    ("config", "search", "said"),
+    [
+        (MODERNBERT, {"ffn_keep": [1, 0.5]}, "search.ffn_keep must be left out for a modernbert"),
+        (MODERNBERT, {"heads_keep": [1, 0.5]}, "search.heads_keep must be left out"),
+        (MODERNBERT, {"hidden_size": [None, 32]}, "search.hidden_size must be left out"),
+        (MODERNBERT, {"layers": [1, 6], "sparsity": [0, 0.5], "bits": [32, 8]}, None),
+        (ALBERT, {"layers": [1, 2]}, "model, got 1: its layers share 2 groups"),
+        (ALBERT, {"ffn_keep": [1, 0.5], "heads_keep": [1, 0.5]}, None),
+        ({"model_type": "nomic_bert"}, {"ffn_keep": [1, 0.5]}, "lmopt does not know where"),
+        ({}, {"ffn_keep": [1, 0.5], "hidden_size": [None, 32], "layers": [1, 99]}, None),
+    ],
+)
+def test_what_a_family_does_not_let_be_cut_is_refused_before_anything_runs(
+    definition: dict[str, Any],
+    config: dict[str, Any],
+    search: dict[str, Any],
+    said: str | None,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    own = {"teacher": {"model": str(tmp_path)}, "student": {}, "search": search}
+    sweep = parse_sweep({**definition, **own}, source="x")
+    if said is None:
+        check_shapes(sweep)
+        return
+    with pytest.raises(ValueError) as refused:
+        check_shapes(sweep)
+    assert said in str(refused.value) and "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
