@@ -5,7 +5,14 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    model_validator,
+)
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -23,9 +30,9 @@ class Float(_Distribution):
     """A real number in [low, high]."""
 
     type: Literal["float"]
-    low: float
-    high: float
-    step: float | None = Field(default=None, gt=0, description="Spacing; not with log.")
+    low: FiniteFloat
+    high: FiniteFloat
+    step: FiniteFloat | None = Field(default=None, gt=0, description="Spacing; not with log.")
     log: bool = Field(default=False, description="Sample on a logarithmic scale.")
 
     @model_validator(mode="after")

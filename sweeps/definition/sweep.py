@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FiniteFloat,
     PrivateAttr,
     ValidationError,
     WithJsonSchema,
@@ -18,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from analysis.rows.schema import unit_of
 from lmopt.config.models import StudentConfig, TeacherConfig
 from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
@@ -35,6 +37,7 @@ from sweeps.definition.objectives import (
     default_objectives,
     objectives_of,
 )
+from sweeps.definition.reading import read_yaml
 from sweeps.definition.space import Categorical, Distribution, Float, Int, probes
 
 STORAGE_SCHEMES = ("postgresql", "mysql", "sqlite")
@@ -47,13 +50,15 @@ class _Strict(BaseModel):
 class Bound(_Strict):
     """Limits on a measured value; a trial outside them is infeasible for the sampler."""
 
-    min: float | None = None
-    max: float | None = None
+    min: FiniteFloat | None = None
+    max: FiniteFloat | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Bound":
         if self.min is None and self.max is None:
             raise ValueError("a constraint needs min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min must not be above max, got min {self.min:g}, max {self.max:g}")
         return self
 
 
@@ -194,6 +199,8 @@ class SweepConfig(_Strict):
         _known("constraints", self.constraints, constrainable_of(task_of(self.task.kind)))
         _known("recipe", self.recipe, self.recipe_type.model_fields)
         _known("search", self.search, self.recipe_type.model_fields)
+        for name, bound in self.constraints.items():
+            _check_unit(name, bound)
         for name, direction in self.objectives.items():
             if direction != objectives[name]:
                 raise ValueError(f"objectives.{name}: the better direction is {objectives[name]}")
@@ -314,7 +321,7 @@ def load_sweep(path: Path | str) -> SweepConfig:
     if not path.is_file():
         raise ConfigError(f"no sweep definition at {path}: name an existing YAML file")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
@@ -331,6 +338,16 @@ def parse_sweep(data: Mapping[str, Any], *, source: str) -> SweepConfig:
     except ValidationError as error:
         lines = [f"{line} ({source})" for line in explain(error, SweepConfig)]
         raise ConfigError("\n".join(lines)) from None
+
+
+def _check_unit(name: str, bound: Bound) -> None:
+    """Refuse a limit that no value can be compared with."""
+    for end, value in bound.model_dump(exclude_none=True).items():
+        if unit_of(name) in ("share", "difference of shares") and not -1 <= value <= 1:
+            raise ValueError(
+                f"constraints.{name}.{end} must be a share in [0, 1], got {value:g}: "
+                f"write {value / 100:g} for {value:g} %"
+            )
 
 
 def _known(

@@ -15,6 +15,7 @@ from sweeps.definition.sweep import SweepConfig, load_sweep
 from sweeps.preflight.cost import Counts, estimate, model_config
 from sweeps.preflight.data_table import DataTable, look_at_data
 
+NSGA2_POPULATION = 50  # Optuna's default
 IMITATION = (
     "hidden_weight",
     "attention_weight",
@@ -147,11 +148,27 @@ def plan(path: Path, on: str) -> dict[str, Any]:
             for kind in KINDS
             if (limit := profile.job(kind).time_min) is not None
         },
-        "notes": list(_profile_notes(profile)),
+        "notes": [*_search_notes(sweep), *_profile_notes(profile)],
         "elsewhere": _elsewhere(sweep),
         "data": None if table is None else asdict(table),
         "estimate": asdict(estimate(sweep, Path("runs"), counts)),
     }
+
+
+def _search_notes(sweep: SweepConfig) -> Iterator[str]:
+    """Yield what the search will not do, although the definition reads as if it did."""
+    left = sweep.study.trials - len(sweep.references())
+    points = grid_size(sweep.search)
+    if left > points:
+        yield (
+            f"the budget has {left} trials for the search, and the space {points:.0f} points: the "
+            "run ends when all are tried"
+        )
+    if sweep.study.sampler == "nsga2" and left <= NSGA2_POPULATION:
+        yield (
+            f"sampler nsga2 draws {NSGA2_POPULATION} trials at random first, and the search has "
+            f"{left}: this is random search"
+        )
 
 
 def _profile_notes(profile: Profile) -> Iterator[str]:
