@@ -55,7 +55,7 @@ def check_columns(there: Sequence[str], request: Request, name: str) -> None:
         if column not in there:
             raise ValueError(f"no column {column!r} ({field}) in {name}: it has {', '.join(there)}")
         for first, second in PAIRS:
-            if field.endswith("text_column") and column == first and second in there:
+            if field == "task.text_column" and column == first and second in there:
                 raise ValueError(
                     f"{name} has two text columns, {first!r} and {second!r}: pairs of texts are "
                     f"not supported yet; join them into one column, or drop or rename {second!r} "
