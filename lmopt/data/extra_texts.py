@@ -1,4 +1,4 @@
-"""Extra text that the teacher labels: brought by the user, or the training documents cut anew."""
+"""Extra text for the teacher to label: brought by the user, or training documents cut anew."""
 
 import json
 from collections.abc import Sequence
@@ -50,19 +50,23 @@ def build_unlabelled(task: TaskConfig, data: Data, folder: Path) -> None:
     content: dict[str, Any] = {"label_names": data.label_names, "unlabelled": split}
     content["key"] = content_hash(content)
     (folder / "data.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    report = SplitReport(
-        read=len(texts),
-        used=len(kept),
+    write_report(_report(len(texts), int(leaks.sum()), groups), folder)
+
+
+def _report(read: int, leaks: int, groups: Sequence[int]) -> DataReport:
+    """Tell of so many texts which leak and, by the documents of those used, which are repeated."""
+    split = SplitReport(
+        read=read,
+        used=len(groups),
         documents=len(set(groups)),
-        duplicates=len(texts) - len(kept) - int(leaks.sum()),
-        near_duplicates=int(leaks.sum()),
+        duplicates=read - len(groups) - leaks,
+        near_duplicates=leaks,
     )
-    rows = {"unlabelled": len(texts)}
-    write_report(DataReport(rows=rows, splits={"unlabelled": report}), folder)
+    return DataReport(rows={"unlabelled": read}, splits={"unlabelled": split})
 
 
 def _foreign(task: TaskConfig, last_document: int) -> Split:
-    """The user's texts, each a document of its own, numbered after the task's documents."""
+    """Return the user's texts, each a document of its own, numbered after the task's documents."""
     assert task.unlabelled is not None
     texts: list[str] = []
     groups: list[int] = []
@@ -74,7 +78,7 @@ def _foreign(task: TaskConfig, last_document: int) -> Split:
 
 
 def without_held_out(texts: Sequence[str], data: Data) -> list[int]:
-    """Indices of the texts to keep: new ones that share no part with held-out text.
+    """Return the indices of the texts to keep: new ones that share no part with held-out text.
 
     `lmopt.data.overlap.overlaps` says what a part is.
     """
@@ -87,7 +91,7 @@ def _leaks(texts: Sequence[str], data: Data) -> Flags:
 
 
 def _new_texts(texts: Sequence[str], leaks: Flags, data: Data) -> list[int]:
-    """Indices of texts that do not leak, are not in the training split and come first."""
+    """Return the indices of texts that do not leak, are no training text and come first."""
     seen = set(data.splits["train"].texts)
     kept = []
     for i, text in enumerate(texts):
@@ -103,8 +107,8 @@ def rechunk(split: Split, copies: int, min_words: int, seed: int) -> Split:
     Each copy cuts at other sentences: a random first one, and a random length between half of
     `min_words` and half more. Chunks that the split has already, repeated ones and those under half
     of `min_words` are left out.
-    Labels and document numbers are the document's. Text that is not in `split` cannot come in:
-    documents are put together from its own chunks.
+    Labels and document numbers are the document's. Documents are put together from the chunks of
+    `split` alone, so that no other text can come in.
     """
     rng = np.random.default_rng(seed)
     shortest = -(-min_words // 2)

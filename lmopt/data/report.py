@@ -80,39 +80,40 @@ def make_report(
 
     A text of a table without splits counts where it went, or an equal one.
     """
+    source = reading.source
     near = _near_duplicates(splits)
     tallies: Counter[tuple[str, str, Label | None]] = Counter()
     for split, label, marks in _fates(reading, splits):
         tallies["read", split, label] += 1
         tallies.update((mark, split, None) for mark in marks)
     reports = {}
-    for name in SPLITS:
-        rows = splits[name]
-        used = Counter(rows.labels)
-        documents = Counter(label for label, _ in set(zip(rows.labels, rows.groups, strict=True)))
-        classes = {
-            shown: ClassReport(
-                read=tallies["read", name, label], used=used[label], documents=documents[label]
-            )
-            for label, shown in names.items()
-        }
+    for name, rows in splits.items():
+        classes = _class_reports(rows, {k: tallies["read", name, k] for k in names}, names)
         reports[name] = SplitReport(
             read=sum(report.read for report in classes.values()),
             used=len(rows.texts),
             documents=len(set(rows.groups)),
-            duplicates=tallies["duplicates", name, None],
-            copies=tallies["copies", name, None],
-            conflicts=tallies["conflicts", name, None],
+            **{mark: tallies[mark, name, None] for mark in ("duplicates", "copies", "conflicts")},
             near_duplicates=near[name],
             classes=classes,
         )
-    source = reading.source
-    rows_read = {
-        name: len(rows.texts) + source.hidden.get(name, 0) for name, rows in source.rows.items()
+    return DataReport(
+        rows={n: len(rows.texts) + source.hidden.get(n, 0) for n, rows in source.rows.items()},
+        hidden={name: count for name, count in source.hidden.items() if count},
+        splits=reports,
+        remarks=[*_remarks(reading, reports, names), *source.notes],
+    )
+
+
+def _class_reports(
+    rows: Rows, read: Mapping[Label, int], names: Mapping[Label, str]
+) -> dict[str, ClassReport]:
+    used = Counter(rows.labels)
+    documents = Counter(label for label, _ in set(zip(rows.labels, rows.groups, strict=True)))
+    return {
+        shown: ClassReport(read=read[label], used=used[label], documents=documents[label])
+        for label, shown in names.items()
     }
-    hidden = {name: count for name, count in source.hidden.items() if count}
-    remarks = [*_remarks(reading, reports, names), *source.notes]
-    return DataReport(rows=rows_read, hidden=hidden, splits=reports, remarks=remarks)
 
 
 def write_report(report: DataReport, folder: Path) -> None:
@@ -173,7 +174,8 @@ def _remarks(
         shown = text if len(text) <= SHOWN_LETTERS else f"{text[: SHOWN_LETTERS - 1]}…"
         yield (
             f"texts with several labels: {len(reading.conflicts):,} ({shown!r} has "
-            f"{' and '.join(names[label] for label in labels)}); the first label is used"
+            f"{' and '.join(names[label] for label in labels)}); those of dropped copies are not "
+            "used"
         )
     for name, count in reading.source.hidden.items():
         if count:

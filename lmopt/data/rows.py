@@ -1,7 +1,9 @@
 """From tables to examples: one text, one label and one document for each row."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 
 from lmopt.config.task import TaskConfig
@@ -9,6 +11,8 @@ from lmopt.data.labels import HIDDEN, Label, is_blank, is_missing, read_labels, 
 from lmopt.data.tables import Table, places
 from lmopt.errors import UserError
 
+# Half of an emoji's two escapes in json, left by a program that cut the text: no UTF-8 has it.
+HALF_A_PAIR = re.compile(r"[\ud800-\udfff]")
 Tables = Mapping[str, Sequence[Table]]
 """The tables of each split: one, or one for each shard."""
 
@@ -47,25 +51,28 @@ def make_source(tables: Tables, task: TaskConfig, notes: Sequence[str]) -> Sourc
     everything = [table for parts in tables.values() for table in parts]
     texts = [_texts(table, task.text_column) for table in everything]
     _refuse_empty(everything, task)
-    _refuse_constant([text for part in texts for text in part], task)
+    _refuse_constant(_joined(texts), task)
     names = _declared(everything, task.label_column)
     labels = [
         [_index(label, names, table) for label in part]
         for table, part in zip(everything, read_labels(everything, task.label_column), strict=True)
     ]
     rows, hidden, ungrouped = {}, {}, {}
+    read = zip(texts, labels, strict=True)
     for split, parts in tables.items():
-        split_texts = [text for part in texts[: len(parts)] for text in part]
-        split_labels = [label for part in labels[: len(parts)] for label in part]
-        del texts[: len(parts)], labels[: len(parts)]
+        own_texts, own_labels = map(_joined, zip(*islice(read, len(parts)), strict=True))
         groups, ungrouped[split] = _groups(parts, task.group_column, split)
-        kept = [i for i, label in enumerate(split_labels) if names is None or label != HIDDEN]
-        hidden[split] = len(split_labels) - len(kept)
-        rows[split] = select(Rows(split_texts, split_labels, groups), kept)
+        kept = [i for i, label in enumerate(own_labels) if names is None or label != HIDDEN]
+        hidden[split] = len(own_labels) - len(kept)
+        rows[split] = select(Rows(own_texts, own_labels, groups), kept)
     scale = suspected_scale(label for part in rows.values() for label in part.labels)
     if names is None and scale is not None:
         notes = [*notes, scale]
     return Source(rows, names, hidden, ungrouped, notes)
+
+
+def _joined(parts: Sequence[Sequence[Any]]) -> list[Any]:
+    return [value for part in parts for value in part]
 
 
 def select(rows: Rows, indices: Sequence[int]) -> Rows:
@@ -87,7 +94,8 @@ def _texts(table: Table, column: str) -> list[str]:
                 f"texts are {kind} in {places(table, [row])}: not supported yet; name a column "
                 "with one text in each row (task.text_column)"
             )
-    return [str(text) if isinstance(text, int | float) else text for text in texts]
+    plain = (str(text) if isinstance(text, int | float) else text for text in texts)
+    return [HALF_A_PAIR.sub("\ufffd", text) if isinstance(text, str) else text for text in plain]
 
 
 def _refuse_empty(tables: Sequence[Table], task: TaskConfig) -> None:

@@ -51,13 +51,14 @@ def read_texts(config: UnlabelledConfig) -> list[str]:
     """
     section = "task.unlabelled"
     location = resolve(config.dataset)
-    path = _data_folder(Path(location))
+    path = Path(location)
     request = Request({config.text_column: f"{section}.text_column"}, config, section)
     if path.is_dir() and not _is_saved(path) and (files := sorted(path.rglob("*.txt"))):
         texts = [read_text(file, config.encoding, section=section)[0] for file in files]
     elif path.is_file() and path.suffix == ".txt":
         texts = read_text(path, config.encoding, section=section)[0].splitlines()
     else:
+        path = _data_folder(path)
         if path.exists() and not _is_saved(path):
             tables = [read_file(file, request) for file in data_files(path)]
         else:

@@ -56,7 +56,7 @@ def check_columns(there: Sequence[str], request: Request, name: str) -> None:
         if column not in there:
             raise UserError(f"no column {column!r} ({field}) in {name}: it has {', '.join(there)}")
         for first, second in PAIRS:
-            if field.endswith("text_column") and column == first and second in there:
+            if field == "task.text_column" and column == first and second in there:
                 raise UserError(
                     f"{name} has two text columns, {first!r} and {second!r}: pairs of texts are "
                     f"not supported yet; join them into one column, or drop or rename {second!r} "

@@ -27,12 +27,12 @@ class Tokens:
 
     @property
     def lengths(self) -> Ints:
-        """Number of tokens of each text (n,)."""
+        """Return the number of tokens of each text (n,)."""
         return np.diff(self.offsets)
 
 
 def tokenize(tokenizer: Any, texts: list[str], max_length: int) -> Tokens:
-    """Token ids with special tokens, truncated to `max_length`, not padded."""
+    """Return token ids with special tokens, truncated to `max_length`, not padded."""
     encoded = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
     offsets = np.cumsum([0] + [len(ids) for ids in encoded], dtype=np.int64)
     return Tokens(np.concatenate([np.asarray(ids, np.int32) for ids in encoded]), offsets)
@@ -47,7 +47,7 @@ def save_tokens(path: Path, tokens: dict[str, Tokens]) -> None:
 
 
 def concatenate(parts: Sequence[Tokens]) -> Tokens:
-    """The texts of all parts, one after the other."""
+    """Return the texts of all parts, one after the other."""
     lengths = np.concatenate([part.lengths for part in parts])
     return Tokens(np.concatenate([part.ids for part in parts]), np.append(0, np.cumsum(lengths)))
 
@@ -65,7 +65,7 @@ def pad(
     pad_to_multiple_of: int = 0,
     limit: int | None = None,
 ) -> tuple[Ints, Ints]:
-    """Token ids and attention mask, both (batch, length of the longest).
+    """Return token ids and attention mask, both (batch, length of the longest).
 
     The length is rounded up to a multiple of `pad_to_multiple_of` tokens (0: not at all), but not
     beyond `limit` tokens, the most that a model takes (None: any).

@@ -183,6 +183,14 @@ def test_texts_of_files_lines_and_tables(tmp_path: Path) -> None:
         read_texts(UnlabelledConfig(dataset=str(tmp_path / "nothing.csv")))
 
 
+def test_all_txt_files_of_a_folder_are_texts(tmp_path: Path) -> None:
+    for name in ("data/deep/a.txt", "other/deep/b.txt"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(name)
+    found = read_texts(UnlabelledConfig(dataset=str(tmp_path)))
+    assert found == ["data/deep/a.txt", "other/deep/b.txt"]
+
+
 def test_russian_texts_of_another_encoding(tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_bytes("раз\nдва\n".encode("cp1251"))
     with pytest.raises(ValueError, match=r"not UTF-8.*task\.unlabelled\.encoding"):

@@ -110,6 +110,14 @@ def test_one_text_of_a_pair_may_be_read_under_another_name(tmp_path: Path) -> No
     assert source.rows["all"].texts == ["a"]
 
 
+def test_half_an_emoji_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text(
+        '{"text": "да \\ud83d", "label": 0}\n{"text": "\\ud83d\\ude00", "label": 1}'
+    )
+    source = read_rows(TaskConfig(dataset=str(tmp_path / "x.jsonl")))
+    assert source.rows["all"].texts == ["да \ufffd", "\U0001f600"]
+
+
 @pytest.mark.parametrize("encoding", ["cp1251", "koi8-r", "utf-16", "utf-8-sig", "utf-16-le"])
 def test_russian_tables_of_any_encoding_give_the_same_rows(tmp_path: Path, encoding: str) -> None:
     text = 'отзыв;тема\n"Сказал: ""да""; ушёл";спорт\n7;наука\n'

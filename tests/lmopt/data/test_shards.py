@@ -36,6 +36,7 @@ def make(folder: Path, *names: str) -> Path:
         ),
         (["part-00001.csv", "part-00000.csv"], {"all": ["part-00000.csv", "part-00001.csv"]}),
         (["reviews.csv"], {"all": ["reviews.csv"]}),
+        (["train.csv.gz", "dev.tsv"], {"train": ["train.csv.gz"], "validation": ["dev.tsv"]}),
         (
             ["train-00000.csv", ".train.csv", "TEST.CSV"],
             {"train": ["train-00000.csv"], "test": ["TEST.CSV"]},

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from lmopt.config.task import TaskConfig
 from sweeps.cli.render_data import print_data
+from sweeps.cli.render_report import print_plan
 from sweeps.preflight.check import plan
 from sweeps.preflight.data_table import look_at_data
 
@@ -97,8 +98,11 @@ def sweep_file(tmp_path: Path, csv_file: Path, teacher_folder: Path) -> Path:
     return tmp_path / "tiny.yaml"
 
 
-def test_a_script_finds_the_table_in_the_plan(sweep_file: Path) -> None:
+def test_the_plan_has_the_table_for_people_and_for_scripts(sweep_file: Path) -> None:
     found = json.loads(json.dumps(plan(sweep_file, "local")))
+    console = Console(file=StringIO(), width=80)
+    print_plan(found, console)
+    assert "train all 180 180 36" in " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
     assert found["data"]["rows"] == {"all": 360}
     assert found["data"]["splits"]["train"]["near_duplicates"] == 0
     assert found["data"]["truncation"]["max_length"] == 32
