@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     WithJsonSchema,
@@ -16,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from lmopt.config.base import Config
 from lmopt.config.capability import RUNTIME_BITS, refusal
 from lmopt.config.models import StudentConfig, TeacherConfig
 from lmopt.config.recipe import COMPRESSION_FIELDS, DISTILL_FIELDS, EPOCHS, Recipe
@@ -41,11 +40,7 @@ CONSTRAINABLE = (*OBJECTIVES, "accuracy_drop_validation", "size_ratio")
 STORAGE_SCHEMES = ("postgresql", "mysql", "sqlite")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Bound(_Strict):
+class Bound(Config):
     """Limits on a measured value; a trial outside them is infeasible for the sampler."""
 
     min: float | None = None
@@ -58,7 +53,7 @@ class Bound(_Strict):
         return self
 
 
-class StudyConfig(_Strict):
+class StudyConfig(Config):
     """How the space is searched."""
 
     trials: int = Field(default=28, ge=1, description="Budget in all, reference points included.")
@@ -80,7 +75,7 @@ class StudyConfig(_Strict):
         return value
 
 
-class Resources(_Strict):
+class Resources(Config):
     """How wide the sweep runs; what one job asks for is in the cluster profile."""
 
     workers: int = Field(default=2, ge=1, description="Workers at once, at most.")
@@ -107,7 +102,7 @@ _AsRecipe = WithJsonSchema(
 )
 
 
-class SweepConfig(_Strict):
+class SweepConfig(Config):
     """A whole sweep."""
 
     name: str = Field(description="The run directory is called so.")
