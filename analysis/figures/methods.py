@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from analysis.figures.points import interval_factors
 from analysis.figures.style import INK, SOFT, THEME, empty_panel, log_axis, mark, new_figure
 from analysis.rows.recipes import method_order
+from analysis.rows.schema import BATCHES
 from analysis.tables.claims import pass_name
 from analysis.tables.method_gains import GAINS, MULTIPLY_WITHIN, product_summary, untried_text
 
@@ -146,7 +147,7 @@ def _speed_handles() -> list[Any]:
 
 
 def _speed_axis(ax: Axes, table: pd.DataFrame) -> None:
-    names = [f"speedup_{batch}{end}" for batch in ("b1", "b32") for end in ("", "_low", "_high")]
+    names = [f"speedup_{batch}{end}" for batch in BATCHES for end in ("", "_low", "_high")]
     values = pd.concat([table[name].astype(float) for name in names if name in table])
     _ratio_axis(ax, values, "Speed-up over the\nfp32 teacher (×)", 1)
 

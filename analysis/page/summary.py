@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.rows.recipes import describe, method_settings
 from analysis.rows.records import records
+from analysis.rows.schema import BATCHES
 from analysis.rows.seeds import seedless
 from analysis.rows.table import final_attempts
 from analysis.rows.units import counted, format_value
@@ -67,12 +68,12 @@ def _facts(row: Mapping[str, Any]) -> dict[str, str]:
         + _if(row.get("groups_test"), lambda n: f" of {counted(int(n), 'document')}"),
         "Lost against the teacher": _interval(row),
     }
-    for batch, name in (("b1", "batch 1"), ("b32", "batch 32")):
+    for batch in BATCHES:
         value = row.get(f"speedup_{batch}")
         if isinstance(value, float) and not math.isnan(value):
             ends = [row.get(f"speedup_{batch}_{end}") for end in ("low", "high")]
             spread = "" if pd.isna(ends).any() else f" ({ends[0]:.1f} to {ends[1]:.1f})"  # type: ignore[attr-defined]
-            facts[f"Speed at {name}"] = (
+            facts[f"Speed at batch {batch[1:]}"] = (
                 f"{value:.1f}× the fp32 teacher's{spread}"
                 + _if(row.get(f"speedup_{batch}_vs_16"), lambda x: f", {x:.1f}× its 16-bit form's")
                 + _if(row.get(f"latency_{batch}_p50_ms"), lambda ms: f"; median {ms:.2f} ms")

@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.rows.recipes import describe, with_methods
 from analysis.rows.records import records
+from analysis.rows.schema import BATCHES
 from analysis.selection.objectives import candidates
 from analysis.selection.processors import main_processor
 from analysis.selection.recommendation import best_combination
@@ -20,7 +21,7 @@ _COLUMNS = [
     "claimed_size_share",
     "size_share",
     "claimed_speedup",
-    *(f"speedup_{batch}{end}" for batch in ("b1", "b32") for end in ("", "_low", "_high")),
+    *(f"speedup_{batch}{end}" for batch in BATCHES for end in ("", "_low", "_high")),
     "accuracy_drop_test",
     "accuracy_drop_test_se",
     "finding",

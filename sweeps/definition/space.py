@@ -5,14 +5,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
+
+from lmopt.config.base import Config
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -22,11 +17,7 @@ PROBED_VALUES = 1000
 Scalar = bool | int | float | str | None
 
 
-class _Distribution(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Float(_Distribution):
+class Float(Config):
     """A real number in [low, high]."""
 
     type: Literal["float"]
@@ -55,7 +46,7 @@ class Float(_Distribution):
         )
 
 
-class Int(_Distribution):
+class Int(Config):
     """A whole number in [low, high]."""
 
     type: Literal["int"]
@@ -78,7 +69,7 @@ class Int(_Distribution):
         return (self.high - self.low) // self.step + 1
 
 
-class Categorical(_Distribution):
+class Categorical(Config):
     """One of the choices, without an order. A plain YAML list means this."""
 
     type: Literal["categorical"]
@@ -111,7 +102,7 @@ def _check_range(low: float, high: float, log: bool, stepped: bool) -> None:
 def _read_shorthand(value: Any) -> Any:
     if isinstance(value, list):
         return {"type": "categorical", "choices": value}
-    if not isinstance(value, Mapping | BaseModel):
+    if not isinstance(value, Mapping | Config):
         raise ValueError(
             f"a searched parameter needs a distribution or a list of choices, got {value!r}; "
             "a fixed value belongs under recipe:"

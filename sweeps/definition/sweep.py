@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     FiniteFloat,
     PrivateAttr,
@@ -20,6 +18,7 @@ from pydantic import (
 )
 
 from analysis.rows.schema import unit_of
+from lmopt.config.base import Config
 from lmopt.config.models import StudentConfig, TeacherConfig
 from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
@@ -43,11 +42,7 @@ from sweeps.definition.space import Categorical, Distribution, Float, Int, probe
 STORAGE_SCHEMES = ("postgresql", "mysql", "sqlite")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Bound(_Strict):
+class Bound(Config):
     """Limits on a measured value; a trial outside them is infeasible for the sampler."""
 
     min: FiniteFloat | None = None
@@ -62,7 +57,7 @@ class Bound(_Strict):
         return self
 
 
-class StudyConfig(_Strict):
+class StudyConfig(Config):
     """How the space is searched."""
 
     trials: int = Field(default=28, ge=1, description="Budget in all, reference points included.")
@@ -84,7 +79,7 @@ class StudyConfig(_Strict):
         return value
 
 
-class Resources(_Strict):
+class Resources(Config):
     """How wide the sweep runs; what one job asks for is in the cluster profile."""
 
     workers: int = Field(default=2, ge=1, description="Workers at once, at most.")
@@ -118,7 +113,7 @@ def _known_task(task: TaskConfig) -> TaskConfig:
     return task
 
 
-class SweepConfig(_Strict):
+class SweepConfig(Config):
     """A whole sweep."""
 
     name: str = Field(description="The run directory is called so.")

@@ -58,8 +58,14 @@ def register(run: Run, prepared: "Prepared", *, threads: int | None = None) -> N
 
     `threads` are those of the prepare job: whoever trains the teacher again needs as many.
     """
-    parts = [getattr(value, "path", value) for value in vars(prepared).values()]
-    keys = sorted({part.name for part in parts if isinstance(part, Path)})
+    stages = [
+        prepared.tokens.path,
+        prepared.teacher_stage.path,
+        prepared.teacher_logits.path,
+        prepared.baseline,
+        prepared.baseline16,
+    ]
+    keys = sorted({stage.name for stage in stages})
     path = run.path / "prepared.json"
     threads = threads or (read_json(path) or {}).get("threads")
     write_json(path, {"stages": keys, "threads": threads})
@@ -134,7 +140,7 @@ def prune_cache(run: Run) -> int:
     with contextlib.suppress(Timeout), FileLock(run.cache / "prune.lock", timeout=0):
         (run.cache / "prune.stamp").touch()
         plan = plan_cache(run)
-        sizes = {path: folder_bytes(path) for path in [*plan.removable, *plan.spare]}
+        sizes = {path: bytes_on_disk(path) for path in [*plan.removable, *plan.spare]}
         freed += sum(sizes[path] for path in plan.removable if remove_stage(path))
         excess = sum(sizes[path] for path in plan.spare) - limit_bytes(run)
         for path in plan.spare:
@@ -214,7 +220,7 @@ def _sweep_up(cache: Path) -> int:
     freed = 0
     for path in [*cache.glob(f"*/*{GONE}"), *cache.glob("*/*.scratch"), *cache.glob("*/*.build-*")]:
         lock = path.with_name(f"{path.name.split('.')[0]}.lock")
-        size = folder_bytes(path)
+        size = bytes_on_disk(path)
         with contextlib.suppress(Timeout, FileNotFoundError), FileLock(lock, timeout=0):
             if path.name.endswith(GONE) or time.time() - path.stat().st_mtime > ABANDONED_S:
                 shutil.rmtree(path, ignore_errors=True)
@@ -222,7 +228,7 @@ def _sweep_up(cache: Path) -> int:
     return freed
 
 
-def folder_bytes(folder: Path) -> int:
+def bytes_on_disk(folder: Path) -> int:
     """Bytes of all files in a folder; what vanishes meanwhile does not count."""
     total = 0
     for root, _, names in os.walk(folder):

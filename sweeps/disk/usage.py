@@ -1,9 +1,11 @@
 """`lmopt disk`: what a run has on disk, what of it stays, what the next pruning removes."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from sweeps.disk.retention import folder_bytes, kept_rows, limit_bytes, plan_cache
+from sweeps.disk.retention import bytes_on_disk, kept_rows, limit_bytes, plan_cache
 from sweeps.run.directory import Run
 
 
@@ -37,16 +39,19 @@ class Disk:
 def read_disk(run: Run) -> Disk:
     """Measure a run's disk use. It looks at every file of the cache."""
     plan = plan_cache(run)
-    sizes = {name: sum(map(folder_bytes, paths)) for name, paths in vars(plan).items()}
-    limit = limit_bytes(run)
-    excess = max(0, sizes["spare"] - limit)
+    limit, spare = limit_bytes(run), _total(plan.spare)
+    excess = max(0, spare - limit)
     return Disk(
         kept_trials=sorted(int(trial) for trial in kept_rows(run)["trial"]),
-        run_bytes=folder_bytes(run.path),
-        kept_bytes=sizes["kept"],
-        shared_bytes=sizes["shared"],
-        spare_bytes=sizes["spare"] - excess,
-        removable_bytes=sizes["removable"] + excess,
-        others_bytes=sizes["others"],
+        run_bytes=bytes_on_disk(run.path),
+        kept_bytes=_total(plan.kept),
+        shared_bytes=_total(plan.shared),
+        spare_bytes=spare - excess,
+        removable_bytes=_total(plan.removable) + excess,
+        others_bytes=_total(plan.others),
         limit_bytes=limit,
     )
+
+
+def _total(paths: Sequence[Path]) -> int:
+    return sum(map(bytes_on_disk, paths))

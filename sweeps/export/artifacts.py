@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lmopt.methods.recipe import Recipe
-from lmopt.pipeline.prepare import Prepared, prepare
+from lmopt.pipeline.prepare import Prepared
 from lmopt.pipeline.trial import Outcome, run_recipe
 from lmopt.progress import Progress
 from lmopt.stages.cache import hold
@@ -51,22 +51,6 @@ def teacher_threads(run: Run, otherwise: int) -> int:
     """Return the threads that trained the run's teacher, as far as this machine has them."""
     threads = (read_json(run.path / "prepared.json") or {}).get("threads") or otherwise
     return min(int(threads), len(os.sched_getaffinity(0)))
-
-
-def prepare_again(
-    run: Run, *, cache: Path, threads: int, progress: Progress | None = None
-) -> Prepared:
-    """Return what the trials of a run start from, by its frozen definition."""
-    sweep = run.sweep
-    return prepare(
-        sweep.task,
-        sweep.teacher,
-        sweep.student,
-        sweep.runtime,
-        cache=cache,
-        threads=threads,
-        progress=progress,
-    )
 
 
 def artifact_of(

@@ -30,7 +30,7 @@ from lmopt.packaging.model_card import (
 )
 from lmopt.pipeline.prepare import Prepared
 from sweeps.export.artifacts import recipe_of
-from sweeps.export.choose import ASKED
+from sweeps.export.choose import Choice
 from sweeps.run.directory import Run
 from sweeps.run.files import read_json
 
@@ -53,13 +53,13 @@ class Exported:
 def write_card(
     run: Run,
     rows: pd.DataFrame,
-    row: Row,
-    rule: str,
+    choice: Choice,
     prepared: Prepared,
     exported: Exported,
     path: Path,
 ) -> None:
     """Write the model card of a trial."""
+    row = choice.row
     recipe = recipe_of(run, row)
     student = run.sweep.student.model if recipe.base == "student" else None
     parts = {"base model": student or run.sweep.teacher.model, "data": run.sweep.task.dataset}
@@ -68,7 +68,7 @@ def write_card(
     licences = {name: licences_of(place) for name, place in parts.items()}
     sections = {
         "What was done": _recipe_text(run, row, student),
-        "Measured": _measured_text(run, rows, row, rule, exported),
+        "Measured": _measured_text(run, rows, row, choice.how, exported),
         "How to run it": _usage_text(exported),
         "Data": _data_text(run, prepared),
         "Limits": _limits_text(run, rows, row),
@@ -145,7 +145,7 @@ def trial_line(row: Row, name: str = "") -> Measurement:
     )
 
 
-def _measured_text(run: Run, rows: pd.DataFrame, row: Row, rule: str, exported: Exported) -> str:
+def _measured_text(run: Run, rows: pd.DataFrame, row: Row, how: str, exported: Exported) -> str:
     final = final_attempts(rows)
     final = final[final["state"].eq("COMPLETE")]
     runtime = row["runtime"]
@@ -159,10 +159,10 @@ def _measured_text(run: Run, rows: pd.DataFrame, row: Row, rule: str, exported: 
     for name, found in named.items():
         lines += [trial_line(dict(found.iloc[0]), name)] if len(found) else []
     table = measurement_table(lines, [f"batch {batch[1:]}" for batch in BATCHES])
-    return f"{table}\n\n{_how_text(row, rule)}"
+    return f"{table}\n\n{_how_text(row, how)}"
 
 
-def _how_text(row: Row, rule: str) -> str:
+def _how_text(row: Row, how: str) -> str:
     """How the numbers were taken, against what, and how sure they are."""
     said = [
         "± is one standard error, clustered by document; drop is against the baseline's test "
@@ -187,8 +187,7 @@ def _how_text(row: Row, rule: str) -> str:
         said.append(f"read the speeds as rough: {why}")
     if row.get("macro_f1_test") is not None:
         said.append(f"macro F1 on the test split: {100 * row['macro_f1_test']:.1f} %")
-    how = "why this trial" if rule == ASKED else "chosen on the validation split"
-    return bullets([*said, f"{how}: {rule}"])
+    return bullets([*said, how])
 
 
 def _usage_text(exported: Exported) -> str:

@@ -5,11 +5,11 @@ Chosen on what the search saw (validation), never on test columns.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from analysis.rows.records import Row, plain_records
 from analysis.rows.schema import BATCHES
 from analysis.rows.table import final_attempts
 from analysis.rows.units import counted, display_of
@@ -25,20 +25,29 @@ from analysis.selection.recommendation import (
 )
 from sweeps.definition.errors import ConfigError
 
-ASKED = "asked for by its number or name"
 DROP, SIZE = "accuracy_drop_validation", "size_bytes"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The row of the chosen trial, and why it was chosen, in words."""
+    """The row of the chosen trial, and why it was chosen, in words.
 
-    row: dict[str, Any]
+    `asked`: a person named the trial; else the rule chose it on the validation split.
+    """
+
+    row: Row
     rule: str
+    asked: bool = False
 
     @property
     def trial(self) -> int:
         return int(self.row["trial"])
+
+    @property
+    def how(self) -> str:
+        """Say how the trial was chosen."""
+        by = "why this trial" if self.asked else "chosen on the validation split"
+        return f"{by}: {self.rule}"
 
 
 def make_conditions(
@@ -97,7 +106,7 @@ def choose(
     if is_timed(judged) and timed_on(models).nunique() > 1:
         rows, where = main_processor(rows, judged), f", on {processors(rows)[0]}"
     choice = _choose_best(rows, objectives, knee=knee, conditions=conditions)
-    return Choice(choice.row, choice.rule + where)
+    return replace(choice, rule=choice.rule + where)
 
 
 def _choose_best(
@@ -152,7 +161,7 @@ def choose_number(rows: pd.DataFrame, trial: int) -> Choice:
     completed = candidates(rows)
     found = completed[completed["trial"].eq(trial)]
     if len(found):
-        return Choice(_record(found), ASKED)
+        return Choice(_record(found), "asked for by its number or name", asked=True)
     known = sorted(int(number) for number in completed["trial"])
     nearest = min(known, key=lambda number: abs(number - trial), default=None)
     hint = f"; the nearest completed one is {nearest}" if known else "; none is completed yet"
@@ -210,8 +219,7 @@ def _numbers(models: pd.DataFrame) -> str:
     return ", ".join(str(number) for number in sorted(models["trial"]))
 
 
-def _record(frame: pd.DataFrame) -> dict[str, Any]:
+def _record(frame: pd.DataFrame) -> Row:
     """The one row of a frame as plain values, None where there is none."""
-    plain = frame.astype(object).where(frame.notna(), None)
-    (row,) = plain.to_dict("records")
-    return {str(name): value for name, value in row.items()}
+    (row,) = plain_records(frame)
+    return row

@@ -32,12 +32,13 @@ from lmopt.progress import Progress
 from lmopt.runtimes.manifest import read_manifest
 from lmopt.stages.context import Walk
 from sweeps.definition.errors import ConfigError
-from sweeps.disk.retention import folder_bytes
-from sweeps.export.artifacts import artifact_of, prepare_again, recipe_of, threads_of
+from sweeps.disk.retention import bytes_on_disk
+from sweeps.export.artifacts import artifact_of, recipe_of, threads_of
 from sweeps.export.card import Exported, trial_line, write_card
 from sweeps.export.choose import Choice
 from sweeps.export.verify import ExportError, Written, verify
 from sweeps.run.directory import Run
+from sweeps.run.prepared import load_prepared
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def export_trial(
     dest = dest.absolute()
     check_wish(dest, form)
     row, threads = choice.row, threads_of(choice.row)
-    prepared = prepare_again(run, cache=run.cache, threads=threads, progress=progress)
+    prepared = load_prepared(run, threads, progress)
     artifact = artifact_of(run, prepared, row, progress)
     folder = Path(tempfile.mkdtemp(prefix=f".{dest.name}-", dir=dest.parent))
     try:
@@ -102,7 +103,7 @@ def export_trial(
         exported = verify(
             prepared, row, written, cache=run.cache, threads=threads, progress=progress
         )
-        write_card(run, rows, row, choice.rule, prepared, exported, folder / CARD)
+        write_card(run, rows, choice, prepared, exported, folder / CARD)
         write_checksums(folder)
         result = _result(dest, folder, choice, exported)
         _put_in_place(folder, dest)
@@ -170,7 +171,7 @@ def _result(dest: Path, folder: Path, choice: Choice, exported: Exported) -> Res
         form=exported.form,
         note=exported.note,
         size_bytes=int(line.size_bytes),
-        folder_bytes=folder_bytes(folder),
+        folder_bytes=bytes_on_disk(folder),
         accuracy_test=float(line.accuracy),
     )
 

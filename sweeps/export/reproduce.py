@@ -15,9 +15,10 @@ from analysis.rows.schema import BATCHES
 from analysis.selection.processors import timed_processor
 from lmopt.pipeline.trial import run_recipe
 from lmopt.progress import Progress
-from sweeps.export.artifacts import prepare_again, recipe_of, teacher_threads, threads_of
+from sweeps.export.artifacts import recipe_of, teacher_threads, threads_of
 from sweeps.export.verify import interval
 from sweeps.run.directory import Run
+from sweeps.run.prepared import load_prepared
 from sweeps.run.provenance import code_commit
 from sweeps.run.rows import measured
 
@@ -72,9 +73,7 @@ def reproduce_trial(
     # In the run directory: /tmp is often small. It is gone afterwards.
     with tempfile.TemporaryDirectory(prefix="reproduce-", dir=run.path) as folder:
         cache = Path(folder) if from_scratch else run.cache
-        prepared = prepare_again(
-            run, cache=cache, threads=teacher_threads(run, threads), progress=progress
-        )
+        prepared = load_prepared(run, teacher_threads(run, threads), progress, cache=cache)
         outcome = run_recipe(
             prepared, recipe, cache=Path(folder), threads=threads, progress=progress
         )

@@ -16,6 +16,6 @@ def this_job() -> Job:
     return job
 
 
-def threads_of(job: Job) -> int:
+def job_threads(job: Job) -> int:
     """Return how many threads a job may use: not every cluster binds a job to its cores."""
     return max(1, min(len(job.cores), job.cpus))

@@ -13,7 +13,7 @@ from analysis.selection.fronts import front_rows
 from analysis.selection.objectives import candidates
 from slurm.records import Job
 from slurm.states import known_states
-from sweeps.jobs.context import this_job, threads_of
+from sweeps.jobs.context import job_threads, this_job
 from sweeps.run import rows as row
 from sweeps.run.directory import Run, open_run
 from sweeps.run.rounds import Round, write_round
@@ -65,9 +65,9 @@ def _time(run: Run, wanted: pd.DataFrame, job: Job) -> set[int]:
     from lmopt.pipeline.timing import time_artifacts
     from lmopt.runtimes.base import processor_of
     from sweeps.export.artifacts import artifact_of
-    from sweeps.jobs.prepare import load_prepared
+    from sweeps.run.prepared import load_prepared
 
-    prepared = load_prepared(run, threads_of(job))
+    prepared = load_prepared(run, job_threads(job))
     records = [{str(name): v for name, v in values.items()} for values in wanted.to_dict("records")]
     log.info("timing alone: trials %s", ", ".join(str(values["trial"]) for values in records))
     made: list[tuple[dict[str, Any], Path]] = []

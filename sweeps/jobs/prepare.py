@@ -4,14 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 from analysis.rows.table import write_row
 from lmopt.data.dataset import Data
-from lmopt.pipeline.prepare import Prepared, extra_texts, prepare, read_task
+from lmopt.pipeline.prepare import Prepared, extra_texts, read_task
 from lmopt.stages.context import Walk
 from lmopt.tasks.linear_baseline import LinearOutcome, linear_baseline
 from lmopt.tasks.registry import task_of
 from sweeps.disk.retention import register
-from sweeps.jobs.context import this_job, threads_of
+from sweeps.jobs.context import job_threads, this_job
 from sweeps.run import rows as row
 from sweeps.run.directory import Run, open_run
+from sweeps.run.prepared import load_prepared
 from sweeps.run.progress import ProgressFile
 from sweeps.run.provenance import code_commit
 
@@ -25,7 +26,7 @@ def prepare_run(run_dir: str) -> None:
     run, job = open_run(run_dir), this_job()
     progress = ProgressFile(run, job.job_id, "prepare")
     try:
-        threads = threads_of(job)
+        threads = job_threads(job)
         data = read_task(run.sweep.task, cache=run.cache, threads=threads, progress=progress)
         linear = linear_baseline(data)
         write_linear_row(run, data, linear)
@@ -37,20 +38,6 @@ def prepare_run(run_dir: str) -> None:
         write_linear_row(run, data, linear, prepared)
     finally:
         progress.close()
-
-
-def load_prepared(run: Run, threads: int, progress: ProgressFile | None = None) -> Prepared:
-    """Return what every trial starts from; made the first time, then loaded."""
-    sweep = run.sweep
-    return prepare(
-        sweep.task,
-        sweep.teacher,
-        sweep.student,
-        sweep.runtime,
-        cache=run.cache,
-        threads=threads,
-        progress=progress,
-    )
 
 
 def write_linear_row(

@@ -12,12 +12,12 @@ from slurm.profile import JobResources
 from slurm.records import Job
 from sweeps.definition.errors import MISTAKES
 from sweeps.disk.retention import prune_now_and_then, register
-from sweeps.jobs.context import this_job, threads_of
-from sweeps.jobs.prepare import load_prepared
+from sweeps.jobs.context import job_threads, this_job
 from sweeps.run import claims
 from sweeps.run import rows as row
 from sweeps.run.claims import Claim
 from sweeps.run.directory import Run, open_run
+from sweeps.run.prepared import load_prepared
 from sweeps.run.progress import ProgressFile
 from sweeps.run.provenance import code_commit
 from sweeps.study.attempt_rows import write_once
@@ -37,7 +37,7 @@ def work(run_dir: str, index: int, resources: JobResources) -> None:
     limit = run.profile.trials_per_job
     done = 0
     try:
-        prepared = load_prepared(run, threads_of(job), progress)
+        prepared = load_prepared(run, job_threads(job), progress)
         register(run, prepared)  # Its artifacts may have been made again since.
         while limit is None or done < limit:
             # The first trial always starts: a long one would never be run otherwise.
@@ -86,7 +86,7 @@ def run_attempt(
             prepared,
             run.sweep.recipe_type(**claim.recipe),
             cache=run.cache,
-            threads=threads_of(job),
+            threads=job_threads(job),
             progress=progress,
         )
         result: row.Row = {"state": "COMPLETE", **row.measured(prepared, outcome)}

@@ -93,8 +93,14 @@ def fake_prepared() -> SimpleNamespace:
     """What `prepare` would return for a task of 4 classes whose teacher is always right."""
     groups = {split: np.arange(len(labels)) // 2 for split, labels in LABELS.items()}
     splits = {split: Split([], LABELS[split], groups[split]) for split in LABELS}
+    stage, path = SimpleNamespace(path=Path("0" * 16)), Path("1" * 16)
     return SimpleNamespace(
         task=TaskConfig(dataset="data.csv"),
+        tokens=stage,
+        teacher_stage=stage,
+        teacher_logits=stage,
+        baseline=path,
+        baseline16=path,
         data=Data(["a", "b", "c", "d"], splits, "data"),
         labels=LABELS,
         groups=groups,

@@ -36,7 +36,7 @@ from sweeps.disk.usage import read_disk
 from sweeps.export.artifacts import teacher_threads
 from sweeps.jobs import prepare as prepare_job
 from sweeps.jobs import worker
-from sweeps.jobs.context import threads_of
+from sweeps.jobs.context import job_threads
 from sweeps.jobs.prepare import prepare_run
 from sweeps.run.directory import Run, create_run
 from sweeps.run.files import write_json
@@ -169,7 +169,7 @@ def load_prepared_path(run: Run) -> Path:
     noted = json.loads((run.path / "prepared.json").read_text())
     keys = noted["stages"]
     # The workers noted it as well, and did not take their own threads for the teacher's.
-    assert noted["threads"] == threads_of(make_job(run)) == teacher_threads(run, 7)
+    assert noted["threads"] == job_threads(make_job(run)) == teacher_threads(run, 7)
     (path,) = [
         run.cache / "artifact" / key for key in keys if (run.cache / "artifact" / key).exists()
     ]

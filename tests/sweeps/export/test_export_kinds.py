@@ -17,11 +17,11 @@ from slurm.profile import load_profile
 from sweeps.definition.errors import ConfigError
 from sweeps.definition.sweep import parse_sweep
 from sweeps.export import verify
-from sweeps.export.artifacts import prepare_again
 from sweeps.export.choose import choose_number
 from sweeps.export.export import Result, export_trial
 from sweeps.run.claims import Claim
 from sweeps.run.directory import Run, create_run
+from sweeps.run.prepared import load_prepared
 from sweeps.run.rows import Row, identity, measured
 from tests.sweeps.small_run import tiny_definition
 
@@ -96,7 +96,7 @@ def take(
         return runs[runtime]
 
     def measure(run: Run, recipe: Recipe, number: int) -> None:
-        prepared = prepare_again(run, cache=run.cache, threads=1)
+        prepared = load_prepared(run, 1)
         outcome = run_recipe(prepared, recipe, cache=run.cache, threads=1)
         started, plain = "2026-01-01T00:00:00+00:00", recipe.model_dump()
         claim = Claim(

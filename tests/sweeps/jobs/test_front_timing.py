@@ -18,7 +18,7 @@ from lmopt.runtimes import base as runtime
 from sweeps.export import artifacts as remake
 from sweeps.export.reproduce import changed_conditions
 from sweeps.jobs import front_timing as front
-from sweeps.jobs import prepare as worker
+from sweeps.run import prepared as start
 from sweeps.run.directory import Run
 from tests.analysis.conftest import OBJECTIVES, Row, example_rows, write_run
 from tests.sweeps.small_run import make_job
@@ -51,7 +51,7 @@ def time_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Groups]
         return groups
 
     prepared = SimpleNamespace(runtime=SimpleNamespace(name="openvino", device="auto"))
-    monkeypatch.setattr(worker, "load_prepared", lambda *_: prepared)
+    monkeypatch.setattr(start, "load_prepared", lambda *_: prepared)
     monkeypatch.setattr(pipeline, "time_artifacts", time_artifacts)
     for module in (environment, runtime):
         monkeypatch.setattr(module, "processor_name", lambda: "the target")
