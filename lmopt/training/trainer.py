@@ -112,6 +112,7 @@ def train_classifier(
         report_to="none",
         disable_tqdm=True,
     )
+    use_one_gpu(arguments)
     chosen = subset(len(examples.labels), settings.train_examples, settings.seed)
     trainer = ClassifierTrainer(
         model=model,
@@ -131,6 +132,14 @@ def train_classifier(
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     model.to("cpu")
     model.eval()
+
+
+def use_one_gpu(arguments: TrainingArguments) -> None:
+    """Keep the Trainer on the first GPU that this process sees.
+
+    With several it would copy the model to each, and multiply the batch size by their number.
+    """
+    arguments._n_gpu = min(arguments.n_gpu, 1)
 
 
 def newest_checkpoint(scratch: Path) -> Path | None:

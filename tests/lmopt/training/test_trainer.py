@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import TrainingArguments
 
 from lmopt.data.batches import Examples, LengthSampler, subset
 from lmopt.data.tokens import Tokens, tokenize
@@ -25,6 +26,7 @@ from lmopt.training.trainer import (
     newest_checkpoint,
     predict_logits,
     train_classifier,
+    use_one_gpu,
 )
 
 HARD = distillation_loss(temperature=1.0, alpha=0.0)
@@ -59,6 +61,16 @@ def test_it_learns_and_is_reproducible_by_seed(
     assert not torch.equal(weights(first), weights(other))
     logits = predict_logits(first, examples.tokens, device="cpu")
     assert (logits.argmax(1) == examples.labels).mean() > 0.9
+
+
+def test_several_gpus_do_not_multiply_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    arguments = TrainingArguments(output_dir=str(tmp_path), per_device_train_batch_size=16)
+    assert arguments.train_batch_size == 32
+    use_one_gpu(arguments)
+    assert arguments.train_batch_size == 16
 
 
 def test_logits_come_in_the_order_of_the_texts(classifier_folder: Path, examples: Examples) -> None:
@@ -132,8 +144,8 @@ import os, sys, pickle, signal
 from pathlib import Path
 from lmopt.environment import configure_libraries
 configure_libraries(1)
-from lmopt import training
-from lmopt.models import load_classifier
+from lmopt.models.loading import load_classifier
+from lmopt.training import trainer as training
 from lmopt.training.losses import distillation_loss
 folder, scratch, pickled = map(Path, sys.argv[1:])
 examples, settings = pickle.loads(pickled.read_bytes())
