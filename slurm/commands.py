@@ -142,6 +142,11 @@ def is_passing(words: str) -> bool:
     return bool(_SILENT.search(words) or _FULL.search(words))
 
 
+def concerns_nodes(words: str) -> bool:
+    """Whether Slurm refused a job because no node is as it asks for, or none is left to it."""
+    return bool(re.search(r"\bnodes?\b", words, re.IGNORECASE))
+
+
 def accounting_states(job_ids: Sequence[str]) -> dict[str, str]:
     """Slurm's states from its accounting; empty on a cluster without one."""
     rows = _sacct(["-X", "--format=JobID,State"], job_ids)

@@ -36,7 +36,10 @@ _ERROR_CHARACTERS = 500
 
 
 class Stopped(SystemExit):
-    """Ends a job from a signal handler; no Exception, so no trial takes it for its own failure."""
+    """Ends a job with a state and a line of its own in the exit record.
+
+    It is no Exception, so that no trial takes it for its own failure.
+    """
 
     def __init__(self, state: ExitState, error: str) -> None:
         super().__init__(error)

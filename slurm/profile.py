@@ -84,6 +84,8 @@ class Retries(_Model):
     node_fail: int = Field(default=3, ge=0)
     preempted: int = Field(default=10, ge=0)
     lost: int = Field(default=2, ge=0, description="killed without a trace, by kill -9 for one")
+    place: int = Field(default=3, ge=0, description="trouble of the node, the disk or the network")
+    out_of_gpu_memory: int = Field(default=1, ge=0, description="never with more of mem_gb")
     memory_growth: float = Field(default=1.5, ge=1)
     time_growth: float = Field(default=2.0, ge=1)
     max_mem_gb: float | None = Field(default=None, gt=0)

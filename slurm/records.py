@@ -15,7 +15,8 @@ from slurm.files import write_atomic
 # The start record of the job that a process belongs to: inherited by the children of the job, and
 # still that of this run when Slurm has started the job again elsewhere.
 JOB_VARIABLE = "LMOPT_JOB"
-ExitState = Literal["DONE", "FAILED", "CANCELLED", "TIMEOUT"]
+# PLACE_FAIL: the job itself says that its node or its disk does not let it work.
+ExitState = Literal["DONE", "FAILED", "CANCELLED", "TIMEOUT", "PLACE_FAIL"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class Exit:
     @property
     def ok(self) -> bool:
         return self.state == "DONE"
+
+    @property
+    def left_its_place(self) -> bool:
+        """Whether the job ended by itself because its node or its disk did not let it work."""
+        return self.state == "PLACE_FAIL"
 
 
 def start_path(job_id: str, folder: Path) -> Path:

@@ -22,6 +22,7 @@ JobState = Literal[
     "OUT_OF_MEMORY",
     "NODE_FAIL",
     "PREEMPTED",
+    "PLACE_FAIL",  # ended by itself, for trouble of its node or of a disk
     "LOST",  # dead without a record, by kill -9 for one
 ]
 LIVE: tuple[JobState, ...] = ("PENDING", "HELD", "RUNNING")

@@ -63,6 +63,11 @@ class StudyConfig(Config):
     trials: int = Field(default=28, ge=1, description="Budget in all, reference points included.")
     sampler: Literal["tpe", "random", "gp", "nsga2"] = "tpe"
     seed: int = Field(default=0, ge=0)
+    max_failures: int | None = Field(
+        default=5,
+        ge=1,
+        description="So many trials in a row that fail stop the run; null: they never do.",
+    )
     storage: str | None = Field(
         default=None,
         description="Optuna RDB URL, e.g. postgresql://user@host/lmopt; default: a journal file.",

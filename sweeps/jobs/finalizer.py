@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import optuna
@@ -10,19 +10,29 @@ import pandas as pd
 from optuna.trial import TrialState
 
 from analysis.rows.table import compact, load_results, read_rows
-from slurm.commands import is_passing
+from slurm.commands import concerns_nodes, is_passing
 from slurm.profile import JobResources
-from slurm.records import Job
+from slurm.records import Job, read_exit
 from slurm.states import LIVE, JobState, known_states
 from slurm.submit import SubmissionError
 from sweeps.disk.retention import prune_artifacts
 from sweeps.jobs.context import this_job
+from sweeps.jobs.failures import RunStoppedError
 from sweeps.jobs.front_timing import measures_apart, time_front, untimed, why_not_measured
 from sweeps.jobs.launch import launch, launch_guard, launch_measure, take_back
 from sweeps.jobs.patience import ask_patiently, submit_patiently
+from sweeps.jobs.streaks import why_failing
 from sweeps.run.directory import Run, open_run, without_growth
-from sweeps.run.files import write_json
-from sweeps.run.rounds import Round, launch_lock, prepare_losses, rounds, worker_losses, write_round
+from sweeps.run.files import quoted, write_json
+from sweeps.run.rounds import (
+    Round,
+    bad_nodes,
+    launch_lock,
+    prepare_losses,
+    rounds,
+    worker_losses,
+    write_round,
+)
 from sweeps.study import healing
 from sweeps.study.attempt_rows import put_damaged_aside
 from sweeps.study.healing import Orphan
@@ -35,7 +45,7 @@ log = logging.getLogger("lmopt")
 def finalize(run_dir: str, submitted_round: int) -> None:
     """Heal and either submit another round or finish: compact, time the front alone, report.
 
-    Raises RuntimeError if work is left that another round would not get done.
+    Raises RunStoppedError if work is left that another round would not get done.
     """
     run, job = open_run(run_dir), this_job()
     if not ask_patiently(lambda: _is_mine(run, submitted_round, job)):
@@ -56,7 +66,7 @@ def finalize(run_dir: str, submitted_round: int) -> None:
         stop = stop or why_not
     finish(run, job, complete=stop is None)
     if stop is not None:
-        raise RuntimeError(stop)
+        raise RunStoppedError(stop)
 
 
 def _is_mine(run: Run, number: int, job: Job) -> bool:
@@ -108,8 +118,11 @@ def trials_left(run: Run, study: optuna.Study) -> int:
     return max(0, run.trials - len(trials)) + waiting
 
 
-def grow(run: Run, lost: Sequence[Orphan]) -> JobResources:
-    """Return what the next round's workers ask for, after what their predecessors died of."""
+def grow(run: Run, lost: Sequence[Orphan], avoid: Collection[str] = ()) -> JobResources:
+    """Return what the next round's workers ask for, after what their predecessors died of.
+
+    They stay away from the nodes in `avoid`, and from those that went down.
+    """
     before_any_trial = worker_losses(run)
     memory, timeouts = before_any_trial["out_of_memory"], before_any_trial["timeout"]
     for orphan in lost:
@@ -117,51 +130,79 @@ def grow(run: Run, lost: Sequence[Orphan]) -> JobResources:
         memory = max(memory, losses["out_of_memory"])
         timeouts = max(timeouts, losses["timeout"])
     failed = {o.claim.node for o in lost if o.cause == "node_fail" and o.claim.node}
+    failed |= set(avoid)
     return run.profile.job("worker", out_of_memory=memory, timeouts=timeouts, exclude=failed)
 
 
 def why_stop(run: Run, last: Round) -> str | None:
     """Return why another round cannot bring anything; None if it can. Notes what ended prepare."""
+    if (why := why_failing(run)) is not None:
+        return why
     states = known_states([*last.prepare, *last.workers], run.jobs)
     prepared = states[last.prepare[0]]
     if prepared not in ("DONE", *LIVE):
-        if prepared in ("FAILED", "CANCELLED"):
-            return f"the prepare job ended as {prepared}: nothing can run; see 'lmopt logs'"
-        write_round(run, replace(last, prepare_lost=healing.cause_of(prepared)))
-        lost = prepare_losses(run)
-        if not healing.may_retry(run.profile.retries, lost):
-            return f"the prepare job was lost too often: {dict(lost)}; see 'lmopt logs'"
+        return _why_unprepared(run, last, prepared)
+    rows = read_rows(run.path)
+    rows = rows[rows["job_id"].isin(last.workers)]
+    if rows["lost_cause"].eq("place").all():
+        met = len(rows) > 0
+        return _why_fruitless(run, last, [states[job] for job in last.workers], met_trouble=met)
+    return None
+
+
+def _why_unprepared(run: Run, last: Round, ended: JobState) -> str | None:
+    """Return why a prepare job that did not come to its end would not do so in another round."""
+    if ended in ("FAILED", "CANCELLED"):
+        return f"the prepare job ended as {ended}: nothing can run{_last_error(run, last.prepare)}"
+    write_round(run, replace(last, prepare_lost=healing.cause_of(ended)))
+    lost = prepare_losses(run, since_resume=True)
+    if healing.may_retry(run.profile.retries, lost):
         return None
-    if not read_rows(run.path)["job_id"].isin(last.workers).any():
-        return _why_fruitless(run, last, [states[job] for job in last.workers])
-    return None
+    return f"the prepare job was lost too often: {dict(lost)}{_last_error(run, last.prepare)}"
 
 
-def _why_fruitless(run: Run, last: Round, ended: Sequence[JobState]) -> str | None:
-    """Return why workers that started no trial would do no better in another round."""
+def _why_fruitless(
+    run: Run, last: Round, ended: Sequence[JobState], *, met_trouble: bool
+) -> str | None:
+    """Return why workers that brought no trial to an end would do no better in another round."""
     killed = [state for state in ended if state not in ("DONE", "FAILED", "CANCELLED")]
-    if not killed:
+    if not killed and not met_trouble:
         states = ", ".join(sorted(set(ended)))
-        return f"the workers ended as {states} before any trial; see 'lmopt logs'"
-    cause = Counter(healing.cause_of(state) for state in killed).most_common(1)[0][0]
+        return f"the workers ended as {states} before any trial{_last_error(run, last.workers)}"
+    causes = Counter(healing.cause_of(state) for state in killed)
+    cause = "place" if met_trouble else causes.most_common(1)[0][0]
     write_round(run, replace(last, workers_lost=cause))
-    lost = worker_losses(run)
-    if not healing.may_retry(run.profile.retries, lost):
-        return f"the workers were lost too often before any trial: {dict(lost)}; see 'lmopt logs'"
-    return None
+    lost = worker_losses(run, since_resume=True)
+    if healing.may_retry(run.profile.retries, lost):
+        return None
+    return (
+        f"the workers were lost too often before any trial came to its end: {dict(lost)}"
+        f"{_last_error(run, last.workers)}"
+    )
+
+
+def _last_error(run: Run, jobs: Sequence[str]) -> str:
+    """Return what the last of some jobs said at its end, as the end of a sentence."""
+    ended = [exit for job in jobs if (exit := read_exit(job, run.jobs)) and exit.error]
+    last = max(ended, key=lambda exit: exit.ended, default=None)
+    said = "" if last is None else f", job {last.job_id} with {last.error}"
+    return f"{said}; see 'lmopt logs {quoted(run.path)}'"
 
 
 def _launch_next(run: Run, number: int, lost: Sequence[Orphan]) -> None:
-    worker = grow(run, lost)
+    before = rounds(run)[number:]
+    worker = grow(run, lost, bad_nodes(run, [job for part in before for job in part.workers]))
+    elsewhere = bad_nodes(run, [job for part in before for job in part.prepare])
     left = len(lost) + trials_left(run, open_study(run))
 
     def refused(error: SubmissionError) -> None:
-        nonlocal run, worker
+        nonlocal run, worker, elsewhere
         said = run.profile.job("worker")
         if is_passing(str(error)):
             return
-        if "node" in str(error) and worker.exclude != said.exclude:
+        if concerns_nodes(str(error)) and (elsewhere or worker.exclude != said.exclude):
             # There may be no other node than those that failed.
+            elsewhere = set()
             worker = worker.model_copy(update={"exclude": said.exclude})
         elif worker != said:
             log.warning("the next round asks for what the profile says, not for more")
@@ -169,7 +210,7 @@ def _launch_next(run: Run, number: int, lost: Sequence[Orphan]) -> None:
 
     def submit() -> None:
         if len(rounds(run)) == number + 1:  # or this very job, on a node that was lost, was faster
-            launch(run, trials_left=left, reason=_reason(lost), worker=worker)
+            launch(run, trials_left=left, reason=_reason(lost), worker=worker, elsewhere=elsewhere)
 
     submit_patiently(run, submit, refused=refused)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from slurm.states import LIVE, JobState, known_states
 from sweeps.jobs.context import this_job
+from sweeps.jobs.failures import RunStoppedError
 from sweeps.jobs.launch import launch_finalize, launch_guard, take_back
 from sweeps.jobs.patience import ask_patiently, submit_patiently
 from sweeps.run.directory import Run, open_run
@@ -23,7 +24,7 @@ def replace_finalizer(run_dir: str, number: int, finalizer: str) -> None:
 
     One that ended by an error of its own has said what is wrong, and would say it again.
 
-    Raises RuntimeError if it was lost more often than the profile's `retries` allow.
+    Raises RunStoppedError if it was lost more often than the profile's `retries` allow.
     """
     run, me = open_run(run_dir), this_job()
     state = ask_patiently(lambda: known_states([finalizer], run.jobs))[finalizer]
@@ -41,7 +42,7 @@ def replace_finalizer(run_dir: str, number: int, finalizer: str) -> None:
         take_back(run, number, me.job_id)
     lost = Counter(part.finalize_lost)
     if not healing.may_retry(run.profile.retries, lost):
-        raise RuntimeError(f"the finalizer was lost too often: {dict(lost)}; see 'lmopt logs'")
+        raise RunStoppedError(f"the finalizer was lost too often: {dict(lost)}; see 'lmopt logs'")
     submit_patiently(run, lambda: launch_finalize(run, part, after=[*part.workers, *part.measure]))
 
 

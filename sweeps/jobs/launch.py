@@ -3,12 +3,10 @@
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-
-from filelock import FileLock, Timeout
 
 from analysis.rows.units import counted
 from slurm.commands import submission_room
@@ -20,6 +18,7 @@ from sweeps.definition.errors import ConfigError
 from sweeps.definition.sweep import SweepConfig
 from sweeps.run.directory import Run
 from sweeps.run.files import quoted
+from sweeps.run.locks import LockedError, locked
 from sweeps.run.rounds import (
     Round,
     forget_round,
@@ -38,9 +37,17 @@ OTHER_JOBS = 3  # of a round, beside its workers: prepare, finalize and its guar
 
 
 def launch(
-    run: Run, *, trials_left: int, reason: str = "submit", worker: JobResources | None = None
+    run: Run,
+    *,
+    trials_left: int,
+    reason: str = "submit",
+    worker: JobResources | None = None,
+    elsewhere: Collection[str] = (),
 ) -> Round:
-    """Submit one round and return at once; `worker` overrides what a worker asks for."""
+    """Submit one round and return at once.
+
+    `worker` overrides what a worker asks for; prepare stays away from the nodes in `elsewhere`.
+    """
     number = len(rounds(run))
     worker = worker or run.profile.job("worker")
     jobs = worker_count(run.sweep, run.profile, trials_left)
@@ -49,7 +56,7 @@ def launch(
         update={"array_parallelism": min(worker.array_parallelism, run.sweep.resources.workers)}
     )
     with _all_or_none(run, number) as submitted:
-        prepare = _submit_prepare(run, worker, jobs)
+        prepare = _submit_prepare(run, worker, jobs, elsewhere)
         submitted += prepare
         workers = submit(
             run.profile, "worker", f"{ENTRY}:worker_job", calls, folder=run.jobs, name=_name(run),
@@ -138,10 +145,15 @@ def _all_or_none(run: Run, number: int | None) -> Iterator[list[str]]:
         raise
 
 
-def _submit_prepare(run: Run, worker: JobResources, jobs: int) -> list[str]:
+def _submit_prepare(
+    run: Run, worker: JobResources, jobs: int, elsewhere: Collection[str]
+) -> list[str]:
     lost = prepare_losses(run)
     resources = run.profile.job(
-        "prepare", out_of_memory=lost["out_of_memory"], timeouts=lost["timeout"]
+        "prepare",
+        out_of_memory=lost["out_of_memory"],
+        timeouts=lost["timeout"],
+        exclude=elsewhere,
     )
     if run.profile.scheduler == "local":
         # Nothing else of this run works meanwhile: the teacher may have all the workers' cores.
@@ -205,7 +217,7 @@ def submitting(run: Run) -> Iterator[None]:
         SilentControllerError: Slurm does not answer, so nothing is known of the run's jobs.
     """
     try:
-        with FileLock(run.path / "launch.lock", timeout=0):
+        with locked(run.path / "launch.lock", 0):
             if live := live_jobs(run, known_states):
                 raise ConfigError(
                     f"{run.path} has {counted(len(live), 'job')} waiting or running: watch with "
@@ -213,7 +225,7 @@ def submitting(run: Run) -> Iterator[None]:
                     f"'lmopt cancel {quoted(run.path)}'"
                 )
             yield
-    except Timeout:
+    except LockedError:
         raise ConfigError(f"{run.path} is being submitted by another process") from None
 
 

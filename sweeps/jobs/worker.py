@@ -1,18 +1,20 @@
 """The worker job: run trials until none is left."""
 
 import logging
-import re
 import traceback
 
 from analysis.rows.table import read_rows
 from lmopt.pipeline.prepare import Prepared
 from lmopt.pipeline.trial import run_recipe
 from lmopt.training.trainer import DivergedError
+from slurm.job_process import Stopped
 from slurm.profile import JobResources
 from slurm.records import Job
 from sweeps.definition.errors import MISTAKES
 from sweeps.disk.retention import prune_now_and_then, register
 from sweeps.jobs.context import job_threads, this_job
+from sweeps.jobs.failures import RunStoppedError, result_of
+from sweeps.jobs.streaks import PLACE_STREAK, is_bad_place, why_failing
 from sweeps.run import claims
 from sweeps.run import rows as row
 from sweeps.run.claims import Claim
@@ -20,18 +22,24 @@ from sweeps.run.directory import Run, open_run
 from sweeps.run.prepared import load_prepared
 from sweeps.run.progress import ProgressFile
 from sweeps.run.provenance import code_commit
-from sweeps.study.attempt_rows import write_once
+from sweeps.study.attempt_rows import read_attempt, write_once
 from sweeps.study.attempts import next_attempt
 from sweeps.study.healing import tell_row
 from sweeps.study.study import locked_study
 
 log = logging.getLogger("lmopt")
-_NO_MEMORY = re.compile(r"can't allocate memory|CUDA out of memory|OutOfMemoryError|bad_alloc")
 
 
 def work(run_dir: str, index: int, resources: JobResources) -> None:
-    """Run trials until nothing is left, the time runs out, or `trials_per_job` is reached."""
+    """Run trials until nothing is left, the time runs out, or `trials_per_job` is reached.
+
+    Raises:
+        RunStoppedError: `study.max_failures` trials in a row failed.
+        Stopped: Nothing works on this node.
+    """
     run, job = open_run(run_dir), this_job()
+    if why := why_failing(run):
+        raise RunStoppedError(why)
     code_commit()  # Asked now, not inside the study's lock.
     progress = ProgressFile(run, job.job_id, "worker")
     limit = run.profile.trials_per_job
@@ -51,9 +59,24 @@ def work(run_dir: str, index: int, resources: JobResources) -> None:
             if not run_attempt(run, prepared, claim, job, progress):
                 break  # this job counts as dead: whatever it did from now on would be dropped
             done += 1
+            _stop_if_in_vain(run, job, claim)
             prune_now_and_then(run)
     finally:
         progress.close()
+
+
+def _stop_if_in_vain(run: Run, job: Job, claim: Claim) -> None:
+    """End this job if the attempt that ended was one of too many in a row that came to nothing.
+
+    Raises:
+        RunStoppedError: The trials of the sweep fail; the finalizer says so too.
+        Stopped: This node is left to others: the next round stays away from it.
+    """
+    ended = read_attempt(run, claim.number, claim.attempt) or {}
+    if ended.get("state") == "FAIL" and (why := why_failing(run)):
+        raise RunStoppedError(why)
+    if ended.get("lost_cause") == "place" and is_bad_place(run, job):
+        raise Stopped("PLACE_FAIL", f"{PLACE_STREAK} attempts in a row, the last: {ended['error']}")
 
 
 def _time_suffices(run: Run, job: Job, resources: JobResources) -> bool:
@@ -73,10 +96,10 @@ def run_attempt(
     job: Job,
     progress: ProgressFile,
 ) -> bool:
-    """Run one attempt to its row: COMPLETE with numbers, or FAIL with the reason and no number.
+    """Run one attempt to its row: COMPLETE with numbers, else with the reason and no number.
 
-    LOST if it ran out of memory without its job: a larger job takes it over. False if the attempt
-    had been taken over meanwhile.
+    An error that is not the trial's own, a lack of memory or trouble of the place, leaves it LOST:
+    another job takes it over. Return False if the attempt had been taken over meanwhile.
     """
     log.info(
         "trial %d attempt %d: %s", claim.number, claim.attempt, claim.params or claim.reference
@@ -97,23 +120,10 @@ def run_attempt(
         result = {"state": "FAIL", "error": str(error)}
     except Exception as error:  # a failed trial is a result too; the sweep goes on
         traceback.print_exc()
-        result = {"state": "FAIL", "error": f"{type(error).__name__}: {error}"}
-        if lacks_memory(error):
-            hint = "; lower batch_size" if "CUDA" in str(error) else ""
-            result = {"state": "LOST", "lost_cause": "out_of_memory"}
-            result["error"] = f"out of memory: {error}{hint}"
+        result = result_of(error)
     return record(
         run, claim, {**row.spent(claim, job), "log_path": row.log_path(run, job.job_id), **result}
     )
-
-
-def lacks_memory(error: Exception) -> bool:
-    """Whether a trial ended for want of memory, its own process's or a measuring one's.
-
-    torch says so in a RuntimeError: of its own kind for CUDA, by its words alone for the CPU.
-    """
-    words = isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))
-    return isinstance(error, MemoryError) or bool(words)
 
 
 def record(run: Run, claim: Claim, result: row.Row) -> bool:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock
 
 from slurm.profile import Profile, load_profile
 from sweeps.definition.errors import ConfigError
 from sweeps.definition.sweep import SweepConfig, load_sweep
 from sweeps.run.files import quoted, write_json
+from sweeps.run.locks import locked
 
 GROWTH_REFUSED = "growth.refused"  # there once Slurm would not take a job grown by `retries`
 
@@ -66,7 +66,7 @@ class Run:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run for a few milliseconds; the kernel frees it when the holder dies."""
-        with FileLock(self.path / "study.lock", timeout=600):
+        with locked(self.path / "study.lock", 600):
             yield
 
 

@@ -1,17 +1,16 @@
 """The submissions of a run: which jobs each has, what became of them, and what ended them early."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from filelock import FileLock
-
-from slurm.records import read_exit
+from slurm.records import read_exit, read_start
 from slurm.states import LIVE, AskStates, JobState, job_states
 from sweeps.run.directory import Run
 from sweeps.run.files import quoted, read_json, write_json
+from sweeps.run.locks import locked
 
 _SUBMITTED = "_submitted.pkl"  # submitit's, of every job
 LAUNCH_TIMEOUT_S = 120
@@ -66,14 +65,29 @@ def forget_round(run: Run, number: int) -> None:
     (run.path / "rounds" / f"{number:04d}.json").unlink(missing_ok=True)
 
 
-def prepare_losses(run: Run) -> Counter[str]:
-    """Return how often prepare jobs were lost, by cause."""
-    return Counter(part.prepare_lost for part in rounds(run) if part.prepare_lost)
+def prepare_losses(run: Run, *, since_resume: bool = False) -> Counter[str]:
+    """Return how often prepare jobs were lost, by cause; in all, or since a person resumed."""
+    parts = _since_resume(run) if since_resume else rounds(run)
+    return Counter(part.prepare_lost for part in parts if part.prepare_lost)
 
 
-def worker_losses(run: Run) -> Counter[str]:
-    """Return how often the workers of a round were lost before any trial, by cause."""
-    return Counter(part.workers_lost for part in rounds(run) if part.workers_lost)
+def worker_losses(run: Run, *, since_resume: bool = False) -> Counter[str]:
+    """Return how often the workers of a round were lost before any trial ended, by cause."""
+    parts = _since_resume(run) if since_resume else rounds(run)
+    return Counter(part.workers_lost for part in parts if part.workers_lost)
+
+
+def _since_resume(run: Run) -> list[Round]:
+    parts = rounds(run)
+    resumed = [index for index, part in enumerate(parts) if part.reason == "resume"]
+    return parts[resumed[-1] if resumed else 0 :]
+
+
+def bad_nodes(run: Run, jobs: Iterable[str]) -> set[str]:
+    """Return the nodes of jobs that said themselves that nothing works there."""
+    ended = [job for job in jobs if (exit := read_exit(job, run.jobs)) and exit.left_its_place]
+    started = [read_start(job, run.jobs) for job in ended]
+    return {job.node for job in started if job is not None and job.node}
 
 
 def live_jobs(run: Run, ask: AskStates | None = None) -> dict[str, JobState]:
@@ -144,5 +158,5 @@ def _last_words(run: Run, last: Round, states: Mapping[str, JobState]) -> str:
 @contextmanager
 def launch_lock(run: Run) -> Iterator[None]:
     """Hold the right to submit jobs for a run."""
-    with FileLock(run.path / "launch.lock", timeout=LAUNCH_TIMEOUT_S):
+    with locked(run.path / "launch.lock", LAUNCH_TIMEOUT_S):
         yield

@@ -164,4 +164,4 @@ def _same_place(orphan: Orphan, job: Job) -> bool:
     """Whether this job has the node that failed, while the next round's jobs may have another."""
     claim = orphan.claim
     same_array = claim.job_id.split("_")[0] == job.job_id.split("_")[0]
-    return orphan.cause == "node_fail" and claim.node == job.node and same_array
+    return orphan.cause in ("node_fail", "place") and claim.node == job.node and same_array

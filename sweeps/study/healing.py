@@ -31,6 +31,7 @@ CAUSES: dict[JobState, str] = {
     "NODE_FAIL": "node_fail",
     "PREEMPTED": "preempted",
     "CANCELLED": CANCELLED,
+    "PLACE_FAIL": "place",
 }
 
 
@@ -140,13 +141,17 @@ def bury(run: Run, orphan: Orphan) -> None:
         return
     what = "its row could not be read" if orphan.cause == "damaged" else "is gone"
     error = f"{in_words(orphan.cause)}: job {claim.job_id or 'unknown'} {what}"
+    exit = read_exit(claim.job_id, run.jobs)
+    if exit is not None and exit.left_its_place:
+        error += f", it ended with {exit.error}"
     lost = {"state": "LOST", "lost_cause": orphan.cause, "error": error}
     write_once(run, {**row.identity(run, claim), **_spent(run, claim), **lost})
 
 
 def in_words(cause: str) -> str:
     """Return a code of `lost_cause` as an error begins with it."""
-    return cause.replace("_", " ").replace("gpu", "GPU")
+    words = {"place": "trouble of the place", "out_of_gpu_memory": "out of GPU memory"}
+    return words.get(cause, cause.replace("_", " "))
 
 
 def _spent(run: Run, claim: Claim) -> row.Row:

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lmopt.config.recipe import Recipe
 
 from analysis.rows.table import read_rows
 from lmopt.config.models import StudentConfig, TeacherConfig
-from lmopt.config.recipe import Recipe
 from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
 from lmopt.data.batches import Examples
