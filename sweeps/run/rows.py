@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from analysis.rows.metrics import drop_column, score_column
 from analysis.statistics.uncertainty import metric_difference, metric_with_error, ratio_interval
-from lmopt.tasks.base import Outputs, Task
+from lmopt.tasks.base import Outputs, Task, check_finite
 from lmopt.tasks.registry import task_of
 from slurm.records import Job
 from slurm.states import log_paths
@@ -67,7 +67,11 @@ def spent(claim: Claim, job: Job) -> Row:
 
 
 def measured(prepared: "Prepared", outcome: "Outcome") -> Row:
-    """Return everything that was measured on one artifact."""
+    """Return everything that was measured on one artifact.
+
+    Raises NotFiniteError where its outputs are no numbers: then it has failed.
+    """
+    check_finite(outcome.logits)
     row: Row = {
         "size_bytes": outcome.size_bytes,
         "folder_bytes": outcome.folder_bytes,
