@@ -1,6 +1,7 @@
 """The row of one attempt: what was measured, turned into the columns of the results table."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -107,7 +108,10 @@ def measured(prepared: "Prepared", outcome: "Outcome") -> Row:
 
 
 def quality(task: Task, data: "Data", split: str, outputs: Outputs) -> Row:
-    """Return the task's metrics on one split, each with its standard error by document."""
+    """Return the task's metrics on one split, each with its standard error by document.
+
+    Of one document there is no error: its column is null.
+    """
     truth = data.splits[split]
     statistics = task.statistics(outputs, truth)
     row: Row = {
@@ -117,7 +121,7 @@ def quality(task: Task, data: "Data", split: str, outputs: Outputs) -> Row:
     for metric in task.metrics:
         value, error = metric_with_error(statistics, metric.value, truth.groups)
         name = score_column(metric.name, split)
-        row |= {name: value, f"{name}_se": error}
+        row |= {name: value, f"{name}_se": _known(error)}
         if metric.name in _OWN_COLUMN:
             row[f"{metric.name}_{split}"] = value
     return row
@@ -135,8 +139,12 @@ def quality_drop(task: Task, data: "Data", split: str, outputs: Outputs, referen
         pair = (teacher, own) if metric.direction == "maximize" else (own, teacher)
         drop, error = metric_difference(*pair, metric.value, truth.groups)
         name = drop_column(metric.name, split)
-        row |= {name: drop, f"{name}_se": error}
+        row |= {name: drop, f"{name}_se": _known(error)}
     return row
+
+
+def _known(error: float) -> float | None:
+    return None if math.isnan(error) else error
 
 
 def speed(batch: str, samples: Mapping[str, Sequence[float]]) -> Row:

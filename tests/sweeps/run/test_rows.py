@@ -1,6 +1,7 @@
 """What a row says of quality: the numbers of before, macro-F1's errors, and metrics of any task."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,16 @@ from sklearn.metrics import f1_score
 
 from analysis.rows.metrics import METRICS
 from analysis.rows.schema import row_table
-from analysis.rows.table import read_rows
+from analysis.rows.table import read_rows, write_row
 from analysis.statistics.uncertainty import clustered_mean, paired_difference
 from lmopt.config.recipe import Recipe
 from lmopt.data.dataset import Data, Split
-from lmopt.tasks.base import Metric
+from lmopt.tasks.base import Baseline, Metric
 from lmopt.tasks.registry import TASKS, task_of
+from sweeps.jobs import prepare as prepare_job
 from sweeps.jobs import worker
 from sweeps.run.directory import Run
-from sweeps.run.rows import quality, quality_drop
+from sweeps.run.rows import measured, quality, quality_drop
 from tests.sweeps.small_run import fake_outcome, fake_prepared, make_job
 
 Array = NDArray[Any]
@@ -95,6 +97,33 @@ def test_a_row_of_another_task_needs_no_accuracy_and_positive_is_worse() -> None
     assert not any("accuracy" in name for name in row)
     table = row_table(IDENTITY | row)
     assert table["score_rmse_validation"][0].as_py() == row["score_rmse_validation"]
+
+
+def test_a_split_of_one_document_has_numbers_without_an_error(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was "must be finite, got nan", and no trial of the sweep could start."""
+    prepared = fake_prepared()
+    one = {
+        name: part._replace(groups=part.groups * 0) for name, part in prepared.data.splits.items()
+    }
+    prepared.data = Data(["a", "b", "c", "d"], one, "data")
+    linear = Baseline(prepared.baseline_logits, 10, 1.0)
+    with caplog.at_level(logging.WARNING, logger="lmopt"):
+        prepare_job.write_linear_row(run, prepared.data, linear)
+        prepare_job.write_linear_row(run, prepared.data, linear, prepared)
+    said = [record.getMessage() for record in caplog.records]
+    assert [text.split(" (")[0] for text in said] == [
+        "the validation split is one document",
+        "the test split is one document",
+    ]
+    row = measured(prepared, fake_outcome(Recipe(bits=2), run.path))
+    write_row(IDENTITY | {"trial": 0, **row}, run.row_path(0, 0))
+    rows = read_rows(run.path)
+    assert len(rows) == 2 and (rows["groups_test"] == 1).all()
+    errors = [name for name in rows if name.endswith("_se")]
+    assert len(errors) >= 4 and rows[errors].isna().all().all()
+    assert rows["accuracy_test"].notna().all() and rows["accuracy_drop_test"].notna().all()
 
 
 def test_a_trial_whose_outputs_are_no_numbers_fails_and_says_where(
