@@ -138,6 +138,7 @@ def _cautions(
             f"It loses {100 * (seen - drop):.1f} points more on validation, where it was chosen, "
             f"than on test: {100 * seen:.1f} there. The test split may flatter it."
         )
+    found += _if_one_document(row)
     if (seeds := _seeds(row, rows)) < 2:
         found.append(
             "It was trained once, with one seed; how much another seed moves it is not in any "
@@ -148,6 +149,13 @@ def _cautions(
     if why := why_rough(row):
         found.append(f"Take its speed as rough: {why}.")
     return found + _against_linear(row, rows, quality_objective(objectives))
+
+
+def _if_one_document(row: Mapping[str, Any]) -> list[str]:
+    groups = row.get("groups_test")
+    if pd.isna(groups) or groups != 1:  # type: ignore[call-overload]
+        return []
+    return ["The test split is one document: nothing says how sure its accuracy and its loss are."]
 
 
 def _spread(row: Mapping[str, Any]) -> float:

@@ -29,6 +29,7 @@ from lmopt.runtimes.manifest import read_manifest
 from lmopt.runtimes.registry import RUNTIMES
 from lmopt.stages.cache import Build, Stage, remove_stage
 from lmopt.stages.context import Walk
+from lmopt.tasks.base import check_finite
 from lmopt.tasks.registry import task_of
 from lmopt.training.calibration import calibration_texts
 from lmopt.training.device import pick_device
@@ -174,6 +175,7 @@ def logits_stage(
             model = models.load_classifier(teacher.path)
             texts = load_tokens(path)[split]
             logits = predict_logits(model, texts, device=walk.device, progress=walk.progress)
+        check_finite({split: logits})
         np.save(folder / "logits.npy", logits)
 
     parameters = {"artifact": read_manifest(artifact).hash} | runtime_versions(walk.runtime.name)
@@ -209,7 +211,10 @@ def artifact_stage(
 
 
 def evaluate_stage(walk: Walk, artifact: Path, tokens: Stage) -> dict[str, npt.NDArray[np.float32]]:
-    """Logits (n, classes) of validation and test, from the saved artifact on this processor."""
+    """Logits (n, classes) of validation and test, from the saved artifact on this processor.
+
+    Raises NotFiniteError if they are NaN or infinite.
+    """
 
     def build(folder: Path, _: Path) -> None:
         path = tokens.path / "tokens.npz"
@@ -232,4 +237,6 @@ def evaluate_stage(walk: Walk, artifact: Path, tokens: Stage) -> dict[str, npt.N
     } | runtime_versions(walk.runtime.name)
     stage = walk.stage("evaluate", build, measure.VERSION, parameters, [tokens.key])
     with np.load(stage.path / "logits.npz") as arrays:
-        return dict(arrays)
+        outputs = dict(arrays)
+    check_finite(outputs)
+    return outputs

@@ -43,7 +43,7 @@ The columns of a metric that is not there yet want a label, a unit and a directi
 `analysis.rows.metrics.METRICS`, which a test holds equal to those of the registry.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -103,6 +103,28 @@ class AnswerCode(NamedTuple):
 
     numpy: str
     torch: str
+
+
+class NotFiniteError(RuntimeError):
+    """A model's outputs are NaN or infinite: it has no score."""
+
+
+def check_finite(outputs: Mapping[str, Outputs]) -> None:
+    """Raise NotFiniteError if a text of any split has an output that is NaN or infinite.
+
+    `argmax` would take such a text for one of the first class, and a mean would be NaN.
+    """
+    said = []
+    for split, values in outputs.items():
+        finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+        wrong = len(values) - int(finite.sum())
+        if wrong:
+            said.append(f"{wrong} of {len(values)} texts of the {split} split")
+    if said:
+        raise NotFiniteError(
+            f"outputs are NaN or infinite for {' and '.join(said)}: the weights or the number "
+            "format overflow (lower the learning rate, or store more bits)"
+        )
 
 
 class Task(Protocol):

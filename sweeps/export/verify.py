@@ -26,6 +26,7 @@ from lmopt.pipeline.shared_stages import tokens_stage
 from lmopt.progress import Progress
 from lmopt.runtimes.manifest import Manifest, hash_files
 from lmopt.stages.context import Walk
+from lmopt.tasks.base import NotFiniteError, check_finite
 from lmopt.tasks.registry import task_of
 from sweeps.definition.errors import CheckFailedError, ConfigError
 from sweeps.export.card import Exported
@@ -77,13 +78,22 @@ def verify(
     tokens = tokens_stage(walk, prepared.data, written.folder, prepared.task).path / "tokens.npz"
     if written.model is None:
         logits = evaluate(written.folder, tokens, SPLITS, threads=threads, progress=progress)
+        _refuse_not_finite(logits)
         exported = _compare_with_row(prepared, row, written, logits["test"])
     else:
         logits = _reload(row, written, tokens, threads)
+        _refuse_not_finite(logits)
         _compare_with_model(written.model, written, tokens, logits["test"])
         exported = _measured_anew(prepared, row, written, logits["test"])
     _check_usage(written.folder, prepared, logits["test"])
     return exported
+
+
+def _refuse_not_finite(outputs: Mapping[str, Logits]) -> None:
+    try:
+        check_finite(outputs)
+    except NotFiniteError as error:
+        raise ExportError(f"its {error}") from None
 
 
 def scored(prepared: Prepared, logits: Logits) -> Mapping[str, Any]:
@@ -155,7 +165,7 @@ def _compare_with_model(model: Path, written: Written, tokens: Path, logits: Log
     expected = predict(session, some, written.manifest.pad_id, lambda _: None)
     allowed = TOLERANCE[stored_bits(written.form, written.manifest.bits)]
     error = float(np.abs(logits[:count] - expected).max() / max(1.0, np.abs(expected).max()))
-    if error > allowed:
+    if not error <= allowed:  # NaN is not.
         raise ExportError(f"its logits differ from the model's by {error:.2g} of the largest one")
 
 

@@ -1,5 +1,6 @@
 """The prepare job: everything that all trials of a run share, and the linear model's row."""
 
+import logging
 from datetime import UTC, datetime, timedelta
 
 from analysis.rows.table import write_row
@@ -15,6 +16,8 @@ from sweeps.run.directory import Run, open_run
 from sweeps.run.prepared import load_prepared
 from sweeps.run.progress import ProgressFile
 from sweeps.run.provenance import code_commit
+
+log = logging.getLogger("lmopt")
 
 
 def prepare_run(run_dir: str) -> None:
@@ -61,6 +64,8 @@ def write_linear_row(
     }
     if prepared is not None:
         values["size_ratio"] = prepared.baseline_size_bytes / linear.size_bytes
+    if prepared is None:  # The first time.
+        warn_of_one_document(data)
     task = task_of(run.sweep.task.kind)
     for split, outputs in linear.outputs.items():
         values.update(row.quality(task, data, split, outputs))
@@ -68,3 +73,14 @@ def write_linear_row(
             reference = prepared.baseline_logits[split]
             values.update(row.quality_drop(task, data, split, outputs, reference))
     write_row(values, run.rows / "linear.parquet")
+
+
+def warn_of_one_document(data: Data) -> None:
+    """Say in the job's log which numbers will have no standard error, and why."""
+    for name in ("validation", "test"):
+        if len(set(data.splits[name].groups.tolist())) == 1:
+            log.warning(
+                "the %s split is one document (task.group_column): its numbers have no standard "
+                "error and no interval",
+                name,
+            )

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from analysis.rows.metrics import drop_column, score_column
 from analysis.statistics.uncertainty import metric_difference, metric_with_error, ratio_interval
 from lmopt.methods.recipe import Recipe
-from lmopt.tasks.base import Outputs, Task
+from lmopt.tasks.base import Outputs, Task, check_finite
 from lmopt.tasks.registry import task_of
 from slurm.records import Job
 from slurm.states import log_paths
@@ -86,7 +86,11 @@ def spent(claim: Claim, job: Job) -> Row:
 
 
 def measured(prepared: "Prepared", outcome: "Outcome") -> Row:
-    """Return everything that was measured on one artifact."""
+    """Return everything that was measured on one artifact.
+
+    Raises NotFiniteError where its outputs are no numbers: then it has failed.
+    """
+    check_finite(outcome.logits)
     row: Row = {
         "size_bytes": outcome.size_bytes,
         "folder_bytes": outcome.folder_bytes,
@@ -128,7 +132,10 @@ def _claimed(share: float) -> float | None:
 
 
 def quality(task: Task, data: "Data", split: str, outputs: Outputs) -> Row:
-    """Return the task's metrics on one split, each with its standard error by document."""
+    """Return the task's metrics on one split, each with its standard error by document.
+
+    Of one document there is no error: its column is null.
+    """
     truth = data.splits[split]
     statistics = task.statistics(outputs, truth)
     row: Row = {
@@ -138,7 +145,7 @@ def quality(task: Task, data: "Data", split: str, outputs: Outputs) -> Row:
     for metric in task.metrics:
         value, error = metric_with_error(statistics, metric.value, truth.groups)
         name = score_column(metric.name, split)
-        row |= {name: value, f"{name}_se": error}
+        row |= {name: value, f"{name}_se": _known(error)}
         if metric.name in _OWN_COLUMN:
             row[f"{metric.name}_{split}"] = value
     return row
@@ -156,8 +163,12 @@ def quality_drop(task: Task, data: "Data", split: str, outputs: Outputs, referen
         pair = (teacher, own) if metric.direction == "maximize" else (own, teacher)
         drop, error = metric_difference(*pair, metric.value, truth.groups)
         name = drop_column(metric.name, split)
-        row |= {name: drop, f"{name}_se": error}
+        row |= {name: drop, f"{name}_se": _known(error)}
     return row
+
+
+def _known(error: float) -> float | None:
+    return None if math.isnan(error) else error
 
 
 def speed(batch: str, samples: Mapping[str, Sequence[float]]) -> Row:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
+from analysis.figures.points import figure_points
 from analysis.page.summary import summarize
 
 MakeRows = Callable[..., pd.DataFrame]
@@ -21,3 +23,17 @@ def test_an_interval_over_few_documents_is_students(
         assert found.facts[LOST].startswith(f"2.0 points, 95 % interval {interval}")  # t(4): 2.776
         shown = any("No loss against the teacher is shown" in said for said in found.cautions)
         assert shown == (groups == 5)
+
+
+def test_one_document_gives_no_interval_and_that_is_said(
+    make_rows: MakeRows, objectives: dict[str, str]
+) -> None:
+    rows = make_rows(12)
+    said = "The test split is one document"
+    assert not any(said in caution for caution in summarize(rows, objectives).cautions)
+    rows["groups_test"] = pd.array([1] * len(rows), dtype="Int64")
+    rows["accuracy_drop_test"], rows["accuracy_drop_test_se"] = 0.02, np.nan
+    found = summarize(rows, objectives)
+    assert found.facts[LOST] == "2.0 points"
+    assert any(said in caution for caution in found.cautions)
+    assert figure_points(rows, objectives)["y_bar"].eq(0).all()

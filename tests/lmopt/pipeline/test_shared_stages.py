@@ -1,17 +1,20 @@
 """The stages that all trials share: what their keys depend on."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from lmopt.config.models import TeacherConfig
 from lmopt.config.task import TaskConfig
 from lmopt.locations import fingerprint
 from lmopt.pipeline import shared_stages
-from lmopt.pipeline.shared_stages import data_stage, teacher_stage, tokens_stage
+from lmopt.pipeline.shared_stages import data_stage, evaluate_stage, teacher_stage, tokens_stage
 from lmopt.stages.cache import Stage
 from lmopt.stages.context import Walk
+from lmopt.tasks.base import NotFiniteError
 from lmopt.tasks.registry import task_of
 
 
@@ -65,3 +68,25 @@ def test_the_default_task_leaves_every_key_as_it_was(
         before, after = (parameters(function, *arguments, task) for task in (plain, other))
         assert "kind" not in before
         assert after == before | {"kind": "other"}
+
+
+def test_an_artifact_whose_outputs_are_no_numbers_is_refused_with_the_split(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also where an earlier job left them in the cache."""
+    outputs = {name: np.zeros((6, 2), np.float32) for name in ("validation", "test")}
+    outputs["validation"][4, 1] = np.nan
+    calls: list[Any] = []
+
+    def evaluate(*arguments: Any, **_: Any) -> Any:
+        calls.append(arguments)
+        return outputs
+
+    manifest = SimpleNamespace(hash="hash", precision=None)
+    monkeypatch.setattr(shared_stages.measure, "evaluate", evaluate)
+    monkeypatch.setattr(shared_stages, "read_manifest", lambda _: manifest)
+    walk, tokens = Walk(tmp_path, 1), Stage("tokens", "key", tmp_path, 0.0, False)
+    for _ in range(2):
+        with pytest.raises(NotFiniteError, match="for 1 of 6 texts of the validation split"):
+            evaluate_stage(walk, tmp_path, tokens)
+    assert len(calls) == 1

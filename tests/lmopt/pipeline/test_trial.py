@@ -9,11 +9,12 @@ from lmopt.config.models import StudentConfig, TeacherConfig
 from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
 from lmopt.methods.recipe import Recipe
-from lmopt.pipeline import trial as pipeline
 from lmopt.pipeline.prepare import Prepared, prepare
+from lmopt.pipeline.shared_stages import data_stage
 from lmopt.pipeline.timing import time_artifact
 from lmopt.pipeline.trial import Outcome, run_recipe
 from lmopt.runtimes.manifest import read_manifest
+from lmopt.stages.context import Walk
 from lmopt.tasks.linear_baseline import linear_baseline
 from lmopt.training import trainer as training
 from lmopt.training.trainer import DivergedError
@@ -132,7 +133,7 @@ def test_a_second_prepare_loads_everything(
     assert sum(stage.seconds for stage in again.stages) < 1
     assert again.teacher_key == prepared.teacher_key
     moved = task.model_copy(update={"seed": 1})
-    other = pipeline.data_stage(pipeline.Walk(cache, 1), moved)
+    other = data_stage(Walk(cache, 1), moved)
     assert other.key != prepared.data.key
 
 

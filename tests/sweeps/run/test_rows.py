@@ -1,19 +1,28 @@
 """What a row says of quality: the numbers of before, macro-F1's errors, and metrics of any task."""
 
+import json
+import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from lmopt.config.recipe import Recipe
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from analysis.rows.metrics import METRICS
 from analysis.rows.schema import row_table
+from analysis.rows.table import read_rows, write_row
 from analysis.statistics.uncertainty import clustered_mean, paired_difference
 from lmopt.data.dataset import Data, Split
-from lmopt.tasks.base import Metric
+from lmopt.tasks.base import Baseline, Metric
 from lmopt.tasks.registry import TASKS, task_of
-from sweeps.run.rows import quality, quality_drop
+from sweeps.jobs import prepare as prepare_job
+from sweeps.jobs import worker
+from sweeps.run.directory import Run
+from sweeps.run.rows import measured, quality, quality_drop
+from tests.sweeps.small_run import fake_outcome, fake_prepared, make_job
 
 Array = NDArray[Any]
 CLASSIFICATION = task_of("classification")
@@ -88,6 +97,59 @@ def test_a_row_of_another_task_needs_no_accuracy_and_positive_is_worse() -> None
     assert not any("accuracy" in name for name in row)
     table = row_table(IDENTITY | row)
     assert table["score_rmse_validation"][0].as_py() == row["score_rmse_validation"]
+
+
+def test_a_split_of_one_document_has_numbers_without_an_error(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was "must be finite, got nan", and no trial of the sweep could start."""
+    prepared = fake_prepared()
+    one = {
+        name: part._replace(groups=part.groups * 0) for name, part in prepared.data.splits.items()
+    }
+    prepared.data = Data(["a", "b", "c", "d"], one, "data")
+    linear = Baseline(prepared.baseline_logits, 10, 1.0)
+    with caplog.at_level(logging.WARNING, logger="lmopt"):
+        prepare_job.write_linear_row(run, prepared.data, linear)
+        prepare_job.write_linear_row(run, prepared.data, linear, prepared)
+    said = [record.getMessage() for record in caplog.records]
+    assert [text.split(" (")[0] for text in said] == [
+        "the validation split is one document",
+        "the test split is one document",
+    ]
+    row = measured(prepared, fake_outcome(Recipe(bits=2), run.path))
+    write_row(IDENTITY | {"trial": 0, **row}, run.row_path(0, 0))
+    rows = read_rows(run.path)
+    assert len(rows) == 2 and (rows["groups_test"] == 1).all()
+    errors = [name for name in rows if name.endswith("_se")]
+    assert len(errors) >= 4 and rows[errors].isna().all().all()
+    assert rows["accuracy_test"].notna().all() and rows["accuracy_drop_test"].notna().all()
+
+
+def test_a_trial_whose_outputs_are_no_numbers_fails_and_says_where(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would count as right for the first class, with a divergence of zero from the teacher."""
+
+    def run_recipe(prepared: Any, recipe: Recipe, *, cache: Path, **_: Any) -> Any:
+        outcome = fake_outcome(recipe, cache)
+        if recipe.bits == 8:  # the reference point of quantization for one
+            outcome.logits["test"][:3] = np.nan
+            outcome.logits["validation"][7, 1] = np.inf
+        return outcome
+
+    job = make_job(run)
+    monkeypatch.setattr(worker, "this_job", lambda: job)
+    monkeypatch.setattr(worker, "load_prepared", lambda *_: fake_prepared())
+    monkeypatch.setattr(worker, "run_recipe", run_recipe)
+    worker.work(str(run.path), 0, run.profile.job("worker"))
+    rows = read_rows(run.path)
+    bad = rows["recipe_json"].map(lambda text: json.loads(text)["bits"] == 8)
+    assert 0 < bad.sum() < len(rows)
+    assert rows["state"].where(bad, "COMPLETE").eq(bad.map({True: "FAIL", False: "COMPLETE"})).all()
+    for error in rows.loc[bad, "error"]:
+        assert "1 of 40 texts of the validation split and 3 of 80 texts of the test split" in error
+    assert rows.loc[bad, ["accuracy_test", "kl_test", "score_macro_f1_test"]].isna().all().all()
 
 
 def test_analysis_shows_every_metric_as_its_task_says() -> None:
