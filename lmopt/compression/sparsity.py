@@ -30,7 +30,7 @@ SparsitySchedule = Literal["one_shot", "cubic"]
 
 
 def smallest(score: torch.Tensor, share: float) -> torch.Tensor:
-    """Mark the round(share x n) smallest of the n entries of each row (..., n) with true."""
+    """Return a mask that is true for the round(share x n) smallest entries of each row (..., n)."""
     count = round(share * score.shape[-1])
     mask = torch.zeros_like(score, dtype=torch.bool)
     indices = score.topk(count, largest=False, sorted=False).indices

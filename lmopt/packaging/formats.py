@@ -105,7 +105,7 @@ def _export_onnx(model: Any, inputs: Sequence[str], path: Path) -> None:
     model.set_attn_implementation("eager")
     try:
         with warnings.catch_warnings(), torch.inference_mode():
-            warnings.simplefilter("ignore")  # Of tracing and of the older exporter.
+            warnings.simplefilter("ignore")  # Tracing and this older exporter warn.
             torch.onnx.export(
                 Logits(model).eval(),
                 tuple(example[name] for name in inputs),

@@ -227,7 +227,7 @@ def _start_munge(folder: Path) -> None:
     path = folder / "munge.socket"
     options = {"socket": path, "key-file": key, "log-file": folder / "munged.log"}
     options |= {"pid-file": folder / "munged.pid", "seed-file": folder / "munged.seed"}
-    # Without --force, munged refuses root as its user and a folder below /tmp.
+    # Without --force, munged objects to root as its user and to a folder below /tmp.
     command = [program("munged"), "--foreground", "--force"]
     command += [f"--{option}={value}" for option, value in options.items()]
     start_server(folder, "munged", command, ready=lambda: _accepts(path))
