@@ -116,7 +116,7 @@ def _slurm_conf(folder: Path, config: ClusterConfig) -> str:
             "AccountingStorageType": "accounting_storage/slurmdbd",
             "AccountingStorageHost": address or "127.0.0.1",
             "AccountingStoragePort": config.dbd_port,
-            "AccountingStoragePass": f"{folder}/munge.socket",  # Munge reads its socket here.
+            "AccountingStoragePass": f"{folder}/munge.socket",  # The accounting's munge socket.
             "AccountingStorageEnforce": "limits",
         }
     lines = [f"{key}={value}" for key, value in (settings | config.settings).items() if value]
