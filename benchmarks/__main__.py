@@ -1,8 +1,8 @@
-"""Ratios of lmopt against bare code that does the same work: `make bench`, some minutes.
+"""Measure the time of lmopt over that of bare code for the same work (`make bench`, some minutes).
 
     python -m benchmarks [--rounds 5] [training|sweep|start|front ...]
 
-No time is printed: it would be this machine's. Run it on an idle machine, and twice.
+It prints ratios only, because times depend on the machine. Run it twice on an idle machine.
 """
 
 import argparse
@@ -15,12 +15,12 @@ from benchmarks.start import start_ratio
 from lmopt.environment import configure_libraries
 
 NAMES = ("training", "sweep", "start", "front")
-DOCUMENTS = 60  # of each class
+DOCUMENTS = 60  # per class
 PARAGRAPHS = 4
 
 
 def main() -> None:
-    """Run the benchmarks that are asked for, all by default."""
+    """Run the named benchmarks, all by default."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,

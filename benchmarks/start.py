@@ -1,4 +1,4 @@
-"""The start of the command line, against an empty command made with the same library."""
+"""Compare the start of the command line with that of an empty command of the same library."""
 
 import resource
 import subprocess

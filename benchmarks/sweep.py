@@ -1,8 +1,8 @@
-"""A worker's trials against the same trials in a bare loop of `run_recipe`.
+"""Compare a worker's trials with the same trials in a bare loop of `run_recipe`.
 
-What a sweep adds to a trial: the proposal, the claim, locks, progress, the row on disk, the tell.
-Both sides load the prepared task and run the same recipes in the same order, each on a copy of the
-cache as `prepare` left it, in one process.
+A sweep adds the proposal, the claim, locks, progress, the row on disk and the tell to a trial. Both
+sides load the prepared task and run the same recipes in the same order in one process. Each uses a
+copy of the cache as `prepare` left it.
 """
 
 import shutil
@@ -29,7 +29,7 @@ THREADS = 1
 
 
 def sweep_ratio(definition: Mapping[str, Any], rounds: int) -> Ratio:
-    """Return wall time of a worker over that of the bare loop."""
+    """Return the wall time of a worker over that of the bare loop."""
     sweep = parse_sweep(dict(definition), source="benchmark")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -82,6 +82,6 @@ def _work(run: Run) -> float:
 
 
 def _recipes(run: Run) -> list[Recipe]:
-    """Return what the worker ran, in its order."""
+    """Return the recipes that the worker ran, in its order."""
     owners = [claims.newest(run, number) for number in sorted(claims.numbers(run))]
     return [run.sweep.recipe_type(**owner.recipe) for owner in owners if owner is not None]

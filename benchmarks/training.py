@@ -1,7 +1,7 @@
-"""`lmopt.training.trainer` against a bare PyTorch loop that does the same work, to the last bit.
+"""Compare `lmopt.training.trainer` with a bare PyTorch loop that trains the same weights.
 
 The model has the shape of the demo's students. Both sides read the same examples in the same
-batches; that the weights at the end are equal is what makes their times comparable.
+batches. Their times are comparable, because the final weights are equal to the last bit.
 """
 
 import copy
@@ -29,13 +29,13 @@ from lmopt.training.losses import distillation_loss
 from lmopt.training.trainer import TrainingSettings, train_classifier
 
 CLASSES = 5
-WARMUP = 0.06  # of the steps, as in lmopt.training
-CLIP = 1.0  # transformers' own default
+WARMUP = 0.06  # The share of the steps, as in lmopt.training.
+CLIP = 1.0  # The default of transformers.
 LOSS = distillation_loss(temperature=2.0, alpha=0.5)
 
 
 class Shape(NamedTuple):
-    """What is trained, on how much."""
+    """The shape of the model and the amount of training data."""
 
     hidden: int = 384
     heads: int = 12
@@ -48,7 +48,7 @@ class Shape(NamedTuple):
 
 
 def training_ratio(shape: Shape, rounds: int) -> Ratio:
-    """Return processor time of `train_classifier`, set-up included, over that of the bare loop."""
+    """Return the processor time of `train_classifier`, with set-up, over that of the bare loop."""
     model, examples = make_model(shape), make_examples(shape)
 
     def timed(train: object) -> float:
@@ -90,14 +90,14 @@ def make_examples(shape: Shape) -> Examples:
 
 
 def settings(shape: Shape) -> TrainingSettings:
-    """Return one epoch on the processor."""
+    """Return the settings of one epoch on the processor."""
     return TrainingSettings(
         epochs=1, learning_rate=1e-4, batch_size=shape.batch_size, device="cpu", dropout=0.0
     )
 
 
 def with_lmopt(model: PreTrainedModel, examples: Examples, shape: Shape) -> None:
-    """Train as a trial does."""
+    """Train with lmopt, as a trial does."""
     with tempfile.TemporaryDirectory() as scratch:
         train_classifier(
             model, examples, LOSS, settings(shape), scratch=Path(scratch), stage="distill"
@@ -105,7 +105,7 @@ def with_lmopt(model: PreTrainedModel, examples: Examples, shape: Shape) -> None
 
 
 def with_bare_loop(model: PreTrainedModel, examples: Examples, shape: Shape) -> None:
-    """Train as one would write it by hand."""
+    """Train with a loop written by hand."""
     wanted = settings(shape)
     model.train()
     optimizer = torch.optim.AdamW(

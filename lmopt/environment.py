@@ -1,4 +1,4 @@
-"""What the heavy libraries must be told before they are imported: no telemetry, readable logs."""
+"""Settings of heavy libraries (no telemetry, readable logs), their versions, and the processor."""
 
 import ctypes
 import logging
@@ -16,7 +16,10 @@ LIBRARIES = (
 
 
 def configure_libraries(threads: int) -> None:
-    """Switch telemetry, progress bars and advice off; give torch `threads` threads. Repeatable."""
+    """Switch off telemetry, progress bars and advice, and give torch `threads` threads.
+
+    Repeated calls are safe.
+    """
     refuse_telemetry()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false" if threads == 1 else "true")
     import datasets
@@ -34,16 +37,18 @@ def configure_libraries(threads: int) -> None:
 
 
 def refuse_telemetry() -> None:
-    """Let no library report its use. It must be called before OpenVINO is imported."""
+    """Switch off the telemetry of all libraries; call this before OpenVINO is imported."""
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     # OpenVINO and NNCF fall back to a sender that does nothing when this import fails.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc reuse large buffers: returned to the kernel after each step, they fault in anew.
+    """Let glibc reuse large buffers instead of returning them to the kernel after each step.
 
-    A sixth of a training step of MiniLM on a virtual machine. Source: mallopt(3).
+    Their page faults took a sixth of a training step of MiniLM on a virtual machine.
+
+    Source: mallopt(3).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -53,12 +58,12 @@ def _keep_freed_memory() -> None:
 
 
 def library_versions() -> dict[str, str]:
-    """Version of every library that a result depends on."""
+    """Return the version of every library that a result depends on."""
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
 def processor_name() -> str:
-    """Model name of this machine's processor, with the instruction sets that decide its speed."""
+    """Return the processor's model name and the instruction sets that determine its speed."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Hashes of plain values and of files: the keys of everything that is content-addressed."""
+"""Hashes of plain values and of files, which are the keys of content-addressed stages."""
 
 import hashlib
 import json
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def content_hash(value: object) -> str:
-    """Hash of a JSON-serializable value, independent of the order of keys."""
+    """Return a hash of a JSON-serializable value, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def file_hash(*paths: Path) -> str:
-    """Hash of the names and contents of files, in the order given."""
+    """Return a hash of the names and contents of files, in the given order."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())

@@ -1,4 +1,4 @@
-"""Resolve a model's or data set's location, and hash the content that lies there."""
+"""Resolve the location of a model or data set, and hash its content."""
 
 import importlib.util
 import zipfile
@@ -13,10 +13,10 @@ FORMATS = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 def resolve(location: str) -> str:
     """Turn `package:<import name>/<path>` into a folder without importing the package.
 
-    A path that exists becomes absolute; anything else (a hub id) is returned as it is.
+    An existing path becomes absolute. A hub id is returned unchanged.
 
     Raises:
-        ValueError: The package is not installed, or the path does not exist.
+        UserError: The package is not installed, or the path does not exist.
     """
     if location.startswith("package:"):
         name, _, path = location.removeprefix("package:").partition("/")
@@ -41,9 +41,9 @@ def resolve(location: str) -> str:
 
 
 def fingerprint(location: str) -> str:
-    """Hash of the contents of a file or folder; of the id itself for the hub.
+    """Return a hash of the contents of a file or folder, or of a hub id itself.
 
-    The `.git` of a clone is left out, because git writes to it whenever it is asked anything.
+    The `.git` of a clone is left out, because many git commands write to it.
     """
     path = Path(location)
     if path.is_file():
@@ -56,9 +56,9 @@ def fingerprint(location: str) -> str:
 
 
 def suffix_of(path: Path) -> str:
-    """Return the suffix of a file's content, in lower case: of the one file inside a .gz or .zip.
+    """Return the suffix of a file in lower case, or that of the one file inside a .gz or .zip.
 
-    A .zip with several files has none.
+    The suffix of a .zip with several files is empty.
     """
     suffix = path.suffix.lower()
     if suffix == ".gz":

@@ -1,4 +1,4 @@
-"""Weight clustering (palettization): the weights of a matrix share k values, which are trained.
+"""Weight clustering (palettization): the weights of a matrix share k trained values.
 
 Source: Han, Mao, Dally (2016), Deep Compression, section 3: k-means on the weights, then the
 centroids are fine-tuned with the sum of their weights' gradients.
@@ -18,12 +18,13 @@ from torch.nn.utils import parametrize
 from lmopt.weights.plan import Codebook, Plan, matrices
 
 _CODEBOOK = "shared_codebook"
-SAMPLES = 100_000  # Of a matrix's weights, evenly by rank: k-means on more moves no centroid.
+# K-means reads this many weights of a matrix, evenly spaced by rank: more move no centroid.
+SAMPLES = 100_000
 Floats = npt.NDArray[np.float32]
 
 
 def codebook_of(weights: Floats, clusters: int) -> Floats:
-    """At most `clusters` sorted centroids of the weights (any shape), by k-means."""
+    """Return at most `clusters` sorted k-means centroids of the weights (any shape)."""
     values = np.sort(weights, axis=None)
     if len(values) > SAMPLES:
         values = values[np.linspace(0, len(values) - 1, SAMPLES).astype(int)]
@@ -36,7 +37,9 @@ def codebook_of(weights: Floats, clusters: int) -> Floats:
 
 
 def _optimal_at_high_rate(values: Floats, clusters: int) -> npt.NDArray[np.float64]:
-    """Where many centroids of a density p lie best: as dense as p^(1/3). Lloyd's steps do the rest.
+    """Return start centroids whose density is proportional to p^(1/3), p the weights' density.
+
+    This density is optimal for many centroids. Lloyd's steps refine it.
 
     Source: Gersho and Gray (1992), Vector Quantization and Signal Compression, section 5.6.
     """
@@ -47,13 +50,16 @@ def _optimal_at_high_rate(values: Floats, clusters: int) -> npt.NDArray[np.float
 
 
 def nearest(weights: Floats, codebook: Floats) -> npt.NDArray[np.uint8]:
-    """Index of the nearest value of the sorted codebook for each weight, in the weights' shape."""
+    """Return the index of the nearest value of the sorted codebook, in the weights' shape."""
     between = (codebook[1:] + codebook[:-1]) / 2
     return np.searchsorted(between, weights).astype(np.uint8)
 
 
 class _Share(torch.autograd.Function):
-    """The nearest codebook value of each weight; a bincount sums a value's gradients fastest."""
+    """Replace each weight by its nearest codebook value.
+
+    A bincount is the fastest way to sum the gradients of a value.
+    """
 
     @staticmethod
     def forward(context: Any, weight: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
@@ -70,17 +76,18 @@ class _Share(torch.autograd.Function):
 
 
 def share(weight: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
-    """Each weight (any shape) as the nearest value of a sorted codebook (k,).
+    """Return for each weight (any shape) the nearest value of a sorted codebook (k,).
 
-    A value's gradient is the sum over its weights. The weights' own is passed straight through, so
-    that they may change cluster: with clusters fixed, 4 values lose three times as much.
+    The gradient of a value is the sum over its weights. The gradient of the weights passes straight
+    through, so that a weight may change its cluster. With fixed clusters, 4 values lose three times
+    as much.
     """
     result: torch.Tensor = _Share.apply(weight, codebook)  # type: ignore[no-untyped-call]
     return result
 
 
 class _Shared(nn.Module):
-    """A trained codebook, as a parametrization of a linear layer or a hook of an embedding."""
+    """A trained codebook: a parametrization of a linear layer, or a hook of an embedding."""
 
     def __init__(self, weight: torch.Tensor, clusters: int) -> None:
         super().__init__()
@@ -91,7 +98,7 @@ class _Shared(nn.Module):
 
     @torch.no_grad()
     def stored(self, weight: torch.Tensor) -> torch.Tensor:
-        """The matrix with its codebook in half precision, as an artifact stores it."""
+        """Return the matrix with its codebook in half precision, as an artifact stores it."""
         codebook = self.codebook.sort().values
         indices = nearest(weight.numpy(), codebook.numpy())
         return codebook.half().float()[torch.from_numpy(indices).int()]
@@ -99,10 +106,10 @@ class _Shared(nn.Module):
 
 @contextmanager
 def clustered(model: nn.Module, plan: Plan) -> Iterator[None]:
-    """Within: forward passes see shared weights; weights and codebooks train.
+    """Make forward passes use shared weights inside the context, where codebooks train too.
 
-    On leaving, the weights are exactly their codebook's values. Of an embedding only the rows of
-    the batch are looked up.
+    At the exit each weight is set to its codebook's value. In an embedding, only the rows of the
+    batch are replaced.
     """
     chosen = [
         (module, _Shared(module.weight.detach(), stored.clusters))
@@ -112,7 +119,7 @@ def clustered(model: nn.Module, plan: Plan) -> Iterator[None]:
     hooks = []
     for module, shared in chosen:
         if isinstance(module, nn.Embedding):
-            module.add_module(_CODEBOOK, shared)  # So that an optimizer finds its parameter.
+            module.add_module(_CODEBOOK, shared)  # The optimizer finds its parameter here.
             hooks.append(module.register_forward_hook(lambda m, _, rows: m.shared_codebook(rows)))
         else:
             parametrize.register_parametrization(module, "weight", shared, unsafe=True)

@@ -29,7 +29,11 @@ def distill(
 ) -> None:
     """Train the saved classifier `student` on the teacher's logits and save it into `folder`.
 
-    With a weight for hidden states or attention, the saved `teacher` reads each batch beside it.
+    If `hidden_weight` or `attention_weight` is positive, the saved `teacher` reads each batch too.
+
+    Raises:
+        ValueError: One of these weights is positive and `teacher` is None.
+        DivergedError: The loss is not finite.
     """
     model = load_classifier(student)
     features = None

@@ -1,4 +1,4 @@
-"""General distillation: a student learns its teacher's hidden states on any text, before the task.
+"""General distillation: before the task, a student learns its teacher's hidden states on any text.
 
 Source: Jiao et al. (2020), TinyBERT, section 3.2.
 """
@@ -19,7 +19,8 @@ from lmopt.training.trainer import TrainingSettings, train_classifier
 
 VERSION = 2
 STATES_VERSION = 1
-MAX_STATES_BYTES = 8_000_000_000  # More of them than this are not kept: the teacher reads along.
+# States of more bytes are not stored: the teacher reads each batch instead.
+MAX_STATES_BYTES = 8_000_000_000
 
 
 def pretrain(
@@ -32,11 +33,14 @@ def pretrain(
     scratch: Path,
     progress: Progress | None = None,
 ) -> None:
-    """Train the saved classifier `student` on the hidden states of `teacher`, save it to `folder`.
+    """Train the saved classifier `student` on the hidden states of `teacher`; save it to `folder`.
 
-    The teacher reads each batch beside it, unless `examples` have its states; the student's head
-    keeps its values. Raises ValueError for a student that reads other tokens than its teacher does,
-    DivergedError if the loss is not finite.
+    The teacher reads each batch too, unless `examples` hold its states. The student's head keeps
+    its values.
+
+    Raises:
+        UserError: The student has tokens that its teacher's vocabulary lacks.
+        DivergedError: The loss is not finite.
     """
     model = load_classifier(student)
     features = feature_loss(
@@ -63,12 +67,15 @@ def pretrain(
 
 
 def _no_loss(logits: torch.Tensor, labels: torch.Tensor, _: torch.Tensor | None) -> torch.Tensor:
-    """Nothing is asked of the logits."""
+    """Return a loss of 0 for the logits."""
     return 0 * logits.sum()
 
 
 def states_to_learn(student: Path, teacher: Path, tokens: int) -> list[int] | None:
-    """The teacher's layers that a student learns, if the states of so many tokens can be kept."""
+    """Return the teacher's layers that a student learns; None if their states are too large.
+
+    They are too large if those of `tokens` tokens take more than `MAX_STATES_BYTES`.
+    """
     teacher_config = load_config(teacher)
     layers = answering_layers(load_config(student), teacher_config)
     size = 2 * tokens * len(layers) * int(teacher_config.hidden_size)
@@ -87,13 +94,14 @@ def save_states(
     batch_size: int = 64,
     progress: Progress | None = None,
 ) -> None:
-    """Write what the saved `teacher` makes of a student's tokens, for `lmopt.data.batches.States`.
+    """Write the hidden states of `teacher` for a student's tokens to `path`.
 
-    The file is (tokens of all texts, layers, D): the outputs of these layers as bits of bf16.
+    `lmopt.data.batches.States` reads the file. Its array has the shape (tokens of all texts,
+    layers, D) and holds the outputs of these layers as bits of bf16.
     """
     target = pick_device(device)
     ids = token_map(load_tokenizer(student), load_tokenizer(teacher)).to(target)
-    padding = pad_id(load_config(student))  # The map has ids of the student's vocabulary alone.
+    padding = pad_id(load_config(student))  # `ids` maps the student's ids only.
     model = load_classifier(teacher).to(target).eval()
     shape = (int(tokens.offsets[-1]), len(layers), model.config.hidden_size)
     rows = np.lib.format.open_memmap(path, "w+", np.int16, shape)

@@ -1,4 +1,4 @@
-"""Which encoder layers a student keeps, and which teacher layer each of them answers to."""
+"""Choose the encoder layers that a student keeps, and measure their importance."""
 
 from itertools import pairwise
 from typing import Any, Literal, get_args
@@ -23,10 +23,14 @@ def choose_layers(
     choice: LayerChoice = "even",
     importance: npt.NDArray[np.float64] | None = None,
 ) -> list[int]:
-    """Indices, ascending, of the `keep` of `count` layers that a student keeps.
+    """Return the ascending indices of the `keep` of `count` layers that a student keeps.
 
-    "even": evenly spaced, the last one among them; "importance": those with the largest
-    `importance` (count,). Raises ValueError if `keep` does not fit the model.
+    The choice "even" takes evenly spaced layers, with the last one among them. "importance" takes
+    the layers with the largest `importance` (count,).
+
+    Raises:
+        UserError: The model cannot keep `keep` layers.
+        ValueError: The choice is "importance" and `importance` is None.
     """
     if reason := layers_refusal(keep, count):
         raise UserError(reason)
@@ -45,9 +49,9 @@ def choose_layers(
 def layer_importance(
     model: Any, tokens: Tokens, *, texts: int = 512, batch_size: int = 32, seed: int = 0
 ) -> npt.NDArray[np.float64]:
-    """1 - cosine similarity of each layer's input and output (layers,), mean over tokens.
+    """Return 1 - cosine similarity of each layer's input and output (layers,), mean over tokens.
 
-    Measured on `texts` of the given texts, drawn by `seed`; no labels and no gradients needed.
+    `seed` draws `texts` of the given texts. The measurement needs no labels and no gradients.
 
     Source: Men et al. (2024), ShortGPT, equation 1 (Block Influence).
     """

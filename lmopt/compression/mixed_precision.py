@@ -1,7 +1,8 @@
-"""Mixed precision: which matrices lose most by few bits, and are kept at 8.
+"""Mixed precision: find the matrices that lose most by few bits, and keep them at 8 bits.
 
-Source: the idea of HAWQ (Dong et al., 2019), bits where they matter; the measure is direct: the
-divergence of the predictions when one matrix alone is rounded.
+The measure is the divergence of the predictions when one matrix alone is rounded.
+
+Source: the idea is HAWQ's (Dong et al., 2019): more bits for sensitive matrices.
 """
 
 import json
@@ -26,7 +27,10 @@ Batch = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 @torch.inference_mode()
 def divergences(model: PreTrainedModel, plan: Plan, batches: Sequence[Batch]) -> dict[str, float]:
-    """For each matrix below 8 bits: mean KL in nats of all logits when it alone is rounded."""
+    """Return for each matrix below 8 bits the mean KL in nats of all logits if it alone is rounded.
+
+    The mean is over the examples of `batches`.
+    """
     model.eval()
     inputs = [(torch.from_numpy(ids), torch.from_numpy(mask)) for ids, mask in batches]
 
@@ -47,9 +51,10 @@ def divergences(model: PreTrainedModel, plan: Plan, batches: Sequence[Batch]) ->
 
 
 def most_sensitive(divergence: dict[str, float], sizes: dict[str, int], share: float) -> list[str]:
-    """Names of the matrices to keep at 8 bits: the most divergence for each weight comes first.
+    """Return the sorted names of the matrices to keep at 8 bits.
 
-    Together they hold at most `share` of all the weights that `divergence` names.
+    Matrices with the largest divergence per weight are taken first. Together they hold at most
+    `share` of the weights of all matrices in `divergence`.
     """
     left = share * sum(sizes[name] for name in divergence)
     kept = []
@@ -76,5 +81,5 @@ def find_sensitive(
 
 
 def read_sensitive(folder: Path) -> tuple[str, ...]:
-    """The names that `find_sensitive` wrote."""
+    """Return the names that `find_sensitive` wrote."""
     return tuple(json.loads((folder / FILE).read_text())["kept"])

@@ -1,7 +1,7 @@
 """Unstructured pruning: single weights of the encoder's matrices become zero.
 
-The file keeps its size and the model its speed; what falls is the size of the compressed file
-(`lmopt.runtimes.manifest.transfer_bytes`). Embeddings, pooler and head stay dense.
+Pruning changes neither the size of the file nor the speed of the model. It reduces the size of the
+compressed file (`lmopt.runtimes.manifest.transfer_bytes`). Embeddings, pooler and head stay dense.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,14 +23,14 @@ from lmopt.training.schedule import cubic, on_schedule, optimizer_steps
 from lmopt.training.trainer import TrainingSettings, train_classifier
 
 VERSION = 2
-UPDATES = 16  # How often a gradual schedule prunes more.
-SCHEDULE_SHARE = 2 / 3  # Of the recovery; then the mask stands and the rest adapts.
+UPDATES = 16  # The number of times that a gradual schedule raises the sparsity.
+SCHEDULE_SHARE = 2 / 3  # The part of the recovery that prunes. The mask is fixed after it.
 SparsityCriterion = Literal["magnitude", "global_magnitude", "wanda"]
 SparsitySchedule = Literal["one_shot", "cubic"]
 
 
 def smallest(score: torch.Tensor, share: float) -> torch.Tensor:
-    """Boolean mask of the round(share x n) smallest of the n entries of each row (..., n)."""
+    """Return a mask that is true for the round(share x n) smallest entries of each row (..., n)."""
     count = round(share * score.shape[-1])
     mask = torch.zeros_like(score, dtype=torch.bool)
     indices = score.topk(count, largest=False, sorted=False).indices
@@ -38,7 +38,7 @@ def smallest(score: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def magnitude_mask(weight: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """Boolean mask of the weights to keep: all but the round(sparsity x n) smallest magnitudes.
+    """Return a boolean mask that is false for the round(sparsity x n) smallest magnitudes.
 
     Source: Han et al. (2015), Learning both Weights and Connections for Efficient Neural Networks.
     """
@@ -46,16 +46,16 @@ def magnitude_mask(weight: torch.Tensor, sparsity: float) -> torch.Tensor:
 
 
 def global_masks(weights: Sequence[torch.Tensor], sparsity: float) -> list[torch.Tensor]:
-    """`magnitude_mask` with one threshold for all the matrices together."""
+    """Return `magnitude_mask` of each matrix, with one threshold for all of them."""
     together = magnitude_mask(torch.cat([weight.flatten() for weight in weights]), sparsity)
     parts = torch.split(together, [weight.numel() for weight in weights])
     return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]
 
 
 def wanda_mask(weight: torch.Tensor, norm: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """Boolean mask of the weights to keep: in each row all but the smallest |weight| x input norm.
+    """Return a boolean mask that is false for the smallest |weight| x input norm of each row.
 
-    `weight` is (out, in), `norm` (in,) the L2 norm of each input feature over many tokens.
+    `weight` is (out, in). `norm` (in,) is the L2 norm of each input feature over many tokens.
 
     Source: Sun et al. (2023), A Simple and Effective Pruning Approach for Large Language Models.
     """
@@ -69,14 +69,14 @@ def input_norms(
     examples: Examples,
     settings: TrainingSettings,
 ) -> list[torch.Tensor]:
-    """L2 norm of each input feature (in,) of each matrix, over the calibration batches' tokens."""
+    """Return each matrix's L2 norms of its input features (in,) over the calibration tokens."""
     model.to(pick_device(settings.device)).eval()
     squares = {matrix: torch.zeros_like(matrix.weight[0]) for matrix in matrices}
-    tokens = torch.empty(0)  # (batch, length), of the batch that is passing
+    tokens = torch.empty(0)  # Attention mask (batch, length) of the current batch.
 
     def add(matrix: nn.Module, inputs: tuple[torch.Tensor]) -> None:
         (hidden,) = inputs
-        if hidden.shape[:2] == tokens.shape:  # Not so: DeBERTa's relative positions.
+        if hidden.shape[:2] == tokens.shape:  # DeBERTa's relative positions differ.
             hidden = hidden[tokens.bool()]
         squares[matrix] += hidden.flatten(0, -2).square().sum(0)  # type: ignore[index]
 
@@ -97,9 +97,10 @@ def set_masks(
     criterion: SparsityCriterion,
     norms: Sequence[torch.Tensor] = (),
 ) -> None:
-    """Choose which weights are zero: buffers `weight_mask`, which a checkpoint holds.
+    """Choose the weights to zero, and zero them.
 
-    A weight that is zero already stays so, being the smallest, if `sparsity` does not fall.
+    The masks are buffers `weight_mask`, so that a checkpoint holds them. Zeros have the smallest
+    magnitude, so they stay zero if `sparsity` does not fall.
     """
     weights = [matrix.weight for matrix in matrices]
     if criterion == "wanda":
@@ -116,7 +117,7 @@ def set_masks(
 
 @torch.no_grad()
 def hold_masks(matrices: Sequence[nn.Linear]) -> None:
-    """Zero the masked weights again, after an optimizer step moved them."""
+    """Set the masked weights to zero again after an optimizer step changed them."""
     for matrix in matrices:
         matrix.weight.mul_(matrix.get_buffer("weight_mask"))
 
@@ -135,9 +136,9 @@ def prune(
     scratch: Path,
     progress: Progress | None = None,
 ) -> None:
-    """Prune a saved classifier, recover it for `settings.epochs`, save it into `folder`.
+    """Prune a saved classifier, recover it for `settings.epochs`, and save it into `folder`.
 
-    The schedule "cubic" prunes during recovery; without recovery there is one shot.
+    The schedule "cubic" prunes during recovery. Without recovery, all weights are pruned at once.
     """
     model = load_classifier(model_folder)
     matrices = prunable_matrices(model)
@@ -160,7 +161,7 @@ def prune(
             progress=progress,
             after_step=_after_step(model, matrices, set_share, steps if gradual else 0),
         )
-        set_share(1.0)  # A schedule has come there by itself: nothing changes.
+        set_share(1.0)  # After a schedule this changes nothing.
     _remove_buffers(model, matrices)
     save_model(model, load_tokenizer(model_folder), folder)
 
@@ -171,7 +172,10 @@ def _after_step(
     set_share: Callable[[float], None],
     steps: int,
 ) -> Callable[[], None]:
-    """Hold the masks after each step, and prune more on the way to `steps` (0: no schedule)."""
+    """Return a callback that re-applies the masks after each step and follows the schedule.
+
+    If `steps` is 0, there is no schedule.
+    """
     count = None
     if steps > 0:
         pruning_steps = max(1, round(SCHEDULE_SHARE * steps))
@@ -186,7 +190,7 @@ def _after_step(
 
 
 def _remove_buffers(model: PreTrainedModel, matrices: Sequence[nn.Linear]) -> None:
-    """What only training needed is not saved."""
+    """Remove the buffers that only training needs."""
     for matrix in matrices:
         del matrix.weight_mask
     if hasattr(model, "schedule_step"):

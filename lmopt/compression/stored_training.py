@@ -23,7 +23,7 @@ VERSION = 2
 
 
 class _Stored(nn.Module):
-    """As a parametrization: the weight as the artifact stores it."""
+    """A parametrization that rounds the weight as the artifact stores it."""
 
     def __init__(self, stored: Format) -> None:
         super().__init__()
@@ -35,10 +35,10 @@ class _Stored(nn.Module):
 
 @contextmanager
 def quantized(model: nn.Module, plan: Plan) -> Iterator[None]:
-    """Within: forward passes see the planned matrices as the artifact stores them.
+    """Make forward passes use the planned matrices as the artifact stores them.
 
-    The weights underneath train on, and are what is left afterwards. Of an embedding only the rows
-    of the batch are rounded, which is the same: no group reaches over a row.
+    The unrounded weights train inside the context and remain after it. In an embedding only the
+    rows of the batch are rounded. The result is the same, because no group spans two rows.
     """
     chosen = [
         (module, stored)
@@ -83,8 +83,8 @@ def finetune_stored(
 ) -> None:
     """Train a saved classifier with its weights as stored by `plan_storage(model, **storage)`.
 
-    Clustered matrices are saved with their codebooks' values; quantized ones as they are
-    underneath, and the artifact rounds them to what the training saw.
+    Clustered matrices are saved with their codebooks' values. Quantized matrices are saved
+    unrounded. The artifact rounds them to the values that the training used.
     """
     model = load_classifier(model_folder)
     plan = plan_storage(model, **storage)

@@ -1,7 +1,7 @@
-"""Structured pruning: FFN neurons and attention heads are removed for real, least important first.
+"""Structured pruning: remove the least important FFN neurons and attention heads.
 
-They are masked step by step while the model trains, judged anew at each step, then cut out of the
-matrices; the small model trains on with the same loss.
+Units are scored and masked several times while the model trains. The masked units are then cut out
+of the matrices, and the smaller model trains on with the same loss.
 """
 
 import math
@@ -27,18 +27,18 @@ from lmopt.training.schedule import cubic, on_schedule, optimizer_steps
 from lmopt.training.trainer import TrainingSettings, train_classifier
 
 VERSION = 1
-UPDATES = 8  # How often units are judged anew and masked.
-GRADUAL_SHARE = 0.5  # Of the training examples; the rest is for the small model.
+UPDATES = 8  # The number of times that units are scored and masked.
+GRADUAL_SHARE = 0.5  # The part of the examples that narrows the model. The rest recovers it.
 MAX_BLOCK = 64
 Criterion = Literal["taylor", "magnitude"]
 Scope = Literal["global", "layer"]
 
 
 def block_size(units: Sequence[Units]) -> int:
-    """In blocks of how many units layers are narrowed: heads one by one, FFN neurons by up to 64.
+    """Return the number of units that are removed together: 1 head, or up to 64 FFN neurons.
 
-    The largest divisor of all widths before and after the FFN: pruned widths keep it in common, for
-    weights that share a quantization scale and for the processor's tiles.
+    For the FFN it is the largest common divisor, up to 64, of all widths before and after it.
+    Pruned widths stay multiples of it, which suits quantization groups and the processor's tiles.
     """
     if units[0].width > 1:
         return 1
@@ -49,10 +49,11 @@ def block_size(units: Sequence[Units]) -> int:
 def choose_units(
     scores: Sequence[torch.Tensor], keep: float, block: int, scope: Scope
 ) -> list[torch.Tensor]:
-    """Masks (units,) of the best units of each layer, 1 kept and 0 not.
+    """Return a mask (units,) for each layer: 1 for a kept unit, 0 for a removed one.
 
-    The share `keep` of all units is kept ("global": wherever they are; "layer": in each layer), in
-    whole blocks of `block`, at least one in each layer.
+    The units with the highest scores are kept, in whole blocks of `block` units and at least one
+    block in each layer. The scope "global" keeps the share `keep` of all units, "layer" of each
+    layer.
     """
     orders = [score.argsort(descending=True, stable=True) for score in scores]
     blocks = [s[o].view(-1, block).sum(1) for s, o in zip(scores, orders, strict=True)]
@@ -72,13 +73,13 @@ def choose_units(
 
 
 def mask_units(gates: Gates, keep: float, criterion: Criterion, scope: Scope) -> None:
-    """Judge the gates' units, mask all but the share `keep`, and begin their scores anew."""
+    """Score the gates' units, mask all but the share `keep`, and reset the collected scores."""
     scores = []
     for units in gates.units:
         score = units.output.get_buffer("unit_score")
         judged = score if criterion == "taylor" else magnitudes(units)
         masked = units.output.get_buffer("unit_mask") == 0
-        scores.append(judged.masked_fill(masked, -1.0))  # What is masked stays so.
+        scores.append(judged.masked_fill(masked, -1.0))  # A masked unit stays masked.
         score.zero_()
     masks = choose_units(scores, keep, block_size(gates.units), scope)
     for units, mask in zip(gates.units, masks, strict=True):
@@ -99,7 +100,7 @@ def narrow(
 ) -> None:
     """Remove all units but the shares `keeps`, in place, over `settings.epochs` of training.
 
-    Without training all go at once.
+    Without training, the units are removed at once.
     """
     gates = {kind: Gates(find_units(model, kind)) for kind in keeps}
 
@@ -133,7 +134,7 @@ def narrow(
 
 
 def _after_step(gates: Sequence[Gates], count: Callable[[], None]) -> Callable[[], None]:
-    """Collect the step's scores, then count it."""
+    """Return a callback that collects the scores of a step and then counts the step."""
 
     def after_step() -> None:
         for each in gates:
@@ -158,13 +159,14 @@ def prune_structure(
     scratch: Path,
     progress: Progress | None = None,
 ) -> None:
-    """Remove neurons and heads of a saved classifier, recover it, save it into `folder`.
+    """Remove neurons and heads of a saved classifier, recover it, and save it into `folder`.
 
-    `ffn_keep` and `heads_keep`, in (0, 1], are the shares kept. Each example is seen
-    `settings.epochs` times, by the model that is being narrowed or by the small one. Goes on after
-    a kill: from the checkpoints of either part, or from the narrowed model between them.
+    `ffn_keep` and `heads_keep`, in (0, 1], are the shares kept. Either the model that is being
+    narrowed or the smaller model reads an example, `settings.epochs` times. After a kill the work
+    resumes from the checkpoints of either part, or from the narrowed model between them.
 
-    Raises ValueError for a family without an adapter.
+    Raises:
+        UserError: The family has no adapter.
     """
     keeps: dict[Kind, float] = {"ffn": ffn_keep, "heads": heads_keep}
     keeps = {kind: keep for kind, keep in keeps.items() if keep < 1}
@@ -203,7 +205,7 @@ def prune_structure(
 
 
 def split_examples(examples: Examples, settings: TrainingSettings) -> tuple[Examples, Examples]:
-    """The examples to narrow the model on, and the others to recover it on."""
+    """Return the examples that narrow the model, and the others, which recover it."""
     count = len(examples.labels)
     limit = min(count, settings.train_examples or count)
     chosen = subset(count, limit, settings.seed)
@@ -212,7 +214,7 @@ def split_examples(examples: Examples, settings: TrainingSettings) -> tuple[Exam
 
 
 def _part(progress: Progress | None, start: float, end: float) -> Progress | None:
-    """Progress of one part of the work as progress of the whole."""
+    """Return a callback that reports progress of a part as progress of the whole, from `start`."""
     if progress is None:
         return None
     return lambda stage, share: progress(

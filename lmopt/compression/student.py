@@ -27,11 +27,22 @@ def build_student(
     static_hidden: int = 256,
     tokens: Tokens | None = None,
 ) -> None:
-    """Save the untrained student: `base` with `layers` encoder layers (None: all, 0: static).
+    """Save the untrained student: `base` with `layers` encoder layers.
 
-    `label_names` for a checkpoint that needs a new head, drawn by `seed`; None for a fine-tuned
-    model, whose head is kept. The choice "importance" and `hidden_size` read `tokens` of training
-    texts.
+    Args:
+        base: A checkpoint or a fine-tuned model.
+        label_names: The classes of a new head, drawn by `seed`. None keeps the fine-tuned head.
+        layers: None keeps all layers, 0 makes a static model.
+        seed: The seed of all random weights.
+        folder: The student is saved here.
+        choice: The rule that chooses the layers. "importance" reads `tokens`.
+        hidden_size: The width of a narrower student. None keeps the width.
+        static_width: The width of a static model's embeddings.
+        static_hidden: The hidden width of a static model.
+        tokens: Tokens of training texts.
+
+    Raises:
+        ValueError: `hidden_size` is set and `tokens` is None.
     """
     torch.manual_seed(seed)
     model = load_classifier(base, label_names)

@@ -1,7 +1,7 @@
-"""How much each FFN neuron or attention head matters, and masks to leave the least out.
+"""Importance scores of FFN neurons and attention heads, and masks that disable them.
 
-Gates multiply what enters a layer's output matrix, one factor a unit: 1 kept, 0 masked. The
-gradient of a factor is, to first order, what the unit's removal changes.
+Gates multiply the input of a layer's output matrix by one factor per unit: 1 kept, 0 masked. The
+gradient of a factor is, to first order, the change of the loss when the unit is removed.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from lmopt.training.trainer import TrainingSettings
 class Gates:
     """The factors of all layers' units of one kind, with their scores.
 
-    Score of a unit: the sum over examples of |d loss / d factor|, which is |activation x gradient|
-    summed over the unit's places first. Mask and score are buffers `unit_mask` and `unit_score`
-    (units,) of the layer's output matrix, so that a checkpoint holds them.
+    The score of a unit is the sum over examples of |d loss / d factor|. The derivative is
+    activation x gradient, summed over the unit's positions. Mask and score are the buffers
+    `unit_mask` and `unit_score` (units,) of the layer's output matrix, so a checkpoint holds them.
 
     Source: Michel et al. (2019), Are Sixteen Heads Really Better than One?, equation 2; Molchanov
     et al. (2019), Importance Estimation for Neural Network Pruning, section 3.1.
@@ -43,7 +43,7 @@ class Gates:
         (hidden,) = inputs  # (batch, length, in_features)
         gate = output.get_buffer("unit_mask")[None]  # (1 or batch, units)
         if torch.is_grad_enabled():
-            if output not in self.opened:  # Shared layers (ALBERT) come here once for each use.
+            if output not in self.opened:  # A shared layer (ALBERT) comes here several times.
                 self.opened[output] = gate.expand(len(hidden), -1).clone().requires_grad_()
             gate = self.opened[output]
         factor = gate.to(hidden.dtype).repeat_interleave(hidden.shape[-1] // gate.shape[-1], dim=1)
@@ -58,7 +58,7 @@ class Gates:
         self.opened.clear()
 
     def remove(self) -> list[torch.Tensor]:
-        """Take the gates out of the model; returns the indices of each layer's kept units."""
+        """Remove the gates from the model and return the indices of each layer's kept units."""
         kept = []
         for layer, handle in zip(self.units, self.handles, strict=True):
             kept.append(layer.output.get_buffer("unit_mask").nonzero().flatten())
@@ -74,11 +74,11 @@ def score_units(
     loss_function: LossFunction,
     settings: TrainingSettings,
 ) -> None:
-    """Collect the scores of the calibration batches, without training."""
+    """Collect the scores of the calibration batches without training."""
     target = pick_device(settings.device)
     model.to(target).eval()
     if target.type == "cpu":
-        model.set_attn_implementation("eager")  # As in training: its backward is the faster one.
+        model.set_attn_implementation("eager")  # Its backward is faster, as in training.
     for batch in calibration_batches(model, examples, settings):
         labels, teacher_logits = batch.pop("labels"), batch.pop("teacher_logits", None)
         with torch.autocast(target.type, torch.bfloat16, enabled=has_bf16(target)):
@@ -92,7 +92,7 @@ def score_units(
 
 
 def magnitudes(units: Units) -> torch.Tensor:
-    """L2 norm of all weights that belong to each unit (units,)."""
+    """Return the L2 norm of all weights of each unit (units,)."""
     shares = [linear.weight.reshape(units.count, -1) for linear in units.inputs]
     shares.append(units.output.weight.T.reshape(units.count, -1))
     squares = [share.detach().square().sum(1) for share in shares]

@@ -28,18 +28,19 @@ Ints = npt.NDArray[np.int64]
 def kept_ids(tokenizer: Any, train_tokens: Tokens, min_count: int) -> Ints:
     """Return the ids to keep, ascending.
 
-    They are those that the training text uses at least `min_count` times and all that is needed to
-    spell any word as before: special and added tokens, single characters.
+    The training text uses them at least `min_count` times, or the tokenizer needs them to split any
+    word as before (special and added tokens, single characters).
 
-    Raises ValueError for a tokenizer that cannot be trimmed.
+    Raises:
+        UserError: The tokenizer cannot be trimmed.
     """
     model = _tokenizer_state(tokenizer)["model"]
     ids: dict[str, int] = tokenizer.get_vocab()
     known = set(ids.values())
     kept = set(np.flatnonzero(np.bincount(train_tokens.ids) >= min_count).tolist())
-    kept |= {0, 1}  # MPNet takes 1 for the padding, whatever its configuration says.
+    kept |= {0, 1}  # MPNet's padding id is 1, whatever its configuration says.
     kept |= set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    kept |= set(tokenizer.backend_tokenizer.encode("", "").ids)  # What its post-processor adds.
+    kept |= set(tokenizer.backend_tokenizer.encode("", "").ids)  # The post-processor adds them.
     kept |= {ids[token] for token in _indispensable(tokenizer, model) if token in ids}
     if model["type"] == "BPE":
         kept |= {ids[token] for token in _merged_from(model, {t for t in ids if ids[t] in kept})}
@@ -47,7 +48,11 @@ def kept_ids(tokenizer: Any, train_tokens: Tokens, min_count: int) -> Ints:
 
 
 def _tokenizer_state(tokenizer: Any) -> dict[str, Any]:
-    """The content of tokenizer.json; ValueError if it is of no kind that can be trimmed."""
+    """Return the content of tokenizer.json.
+
+    Raises:
+        UserError: The tokenizer cannot be trimmed.
+    """
     kind = "no tokenizer.json"
     if tokenizer.is_fast:
         state: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -61,10 +66,10 @@ def _tokenizer_state(tokenizer: Any) -> dict[str, Any]:
 
 
 def _indispensable(tokenizer: Any, model: dict[str, Any]) -> set[str]:
-    """Pieces without which some word could not be spelt any more, or would be spelt otherwise."""
+    """Return the pieces without which some word would be split differently or become unknown."""
     if model["type"] == "Unigram":
         scores = dict(model["vocab"])
-        lowest = min(scores, key=scores.__getitem__)  # An unknown character's score hangs on it.
+        lowest = min(scores, key=scores.__getitem__)  # It sets the score of unknowns.
         unknown = [] if model["unk_id"] is None else [model["vocab"][model["unk_id"]][0]]
         return {lowest, *unknown} | _spelling(tokenizer, scores, "", "")
     prefix = model["continuing_subword_prefix"] or ""
@@ -73,10 +78,10 @@ def _indispensable(tokenizer: Any, model: dict[str, Any]) -> set[str]:
 
 
 def _spelling(tokenizer: Any, pieces: Collection[str], prefix: str, suffix: str) -> set[str]:
-    """Single characters, bytes, and the pieces that hold a character which is no piece itself."""
+    """Return the single characters, bytes, and pieces with a character that is no piece itself."""
     single = {p for p in pieces if len(p.removeprefix(prefix).removesuffix(suffix)) == 1}
     single |= {p for p in pieces if BYTE_PIECE.fullmatch(p)}
-    if suffix:  # A BPE: everything is merged from single characters.
+    if suffix:  # BPE merges all its tokens from single characters.
         return single
     split = tokenizer.backend_tokenizer.pre_tokenizer
     others = set()
@@ -84,14 +89,14 @@ def _spelling(tokenizer: Any, pieces: Collection[str], prefix: str, suffix: str)
         inner = piece.removeprefix(prefix)
         start = piece[: len(piece) - len(inner)]
         spelt = {start + inner[:1], *(prefix + character for character in inner[1:])}
-        # "[unused1]" is never met: it would be split before it is looked up.
+        # The pre-tokenizer splits "[unused1]" before it could be looked up.
         if not spelt <= single and (split is None or len(split.pre_tokenize_str(inner)) == 1):
             others.add(piece)
     return single | others
 
 
 def _merged_from(model: dict[str, Any], tokens: set[str]) -> set[str]:
-    """The tokens that `tokens` are merged from, one pair after the other."""
+    """Return all tokens that are merged, directly or not, into one of `tokens`."""
     prefix = model["continuing_subword_prefix"] or ""
     parents: dict[str, set[str]] = {}
     for left, right in model["merges"]:
@@ -105,9 +110,10 @@ def _merged_from(model: dict[str, Any], tokens: set[str]) -> set[str]:
 
 
 def trim_tokenizer(tokenizer: Any, kept: Ints) -> Any:
-    """The tokenizer with the ids `kept` (ascending) alone, renumbered in their order.
+    """Return the tokenizer with only the ids `kept` (ascending), renumbered in their order.
 
-    Raises ValueError for a tokenizer that cannot be trimmed, or that loads as another one.
+    Raises:
+        UserError: The tokenizer cannot be trimmed, or has other ids when it is loaded again.
     """
     state = _tokenizer_state(tokenizer)
     new_ids = {int(old): new for new, old in enumerate(kept)}
@@ -132,7 +138,7 @@ def trim_tokenizer(tokenizer: Any, kept: Ints) -> Any:
 
 
 def _trim_model(model: dict[str, Any], new_ids: dict[int, int]) -> None:
-    """Keep the pieces with new ids, in place, and the merges whose parts and result are kept."""
+    """Keep in place the pieces with new ids, and the merges whose parts and result are kept."""
     if model["type"] == "Unigram":
         model["vocab"] = [piece for i, piece in enumerate(model["vocab"]) if i in new_ids]
         if model["unk_id"] is not None:
@@ -153,7 +159,7 @@ def _renumber_processor(processor: dict[str, Any], new_ids: dict[int, int]) -> N
     """Renumber the special tokens that a post-processor adds, in place."""
     for part in processor.get("processors", []):
         _renumber_processor(part, new_ids)
-    for name in ("cls", "sep"):  # BERT's and RoBERTa's own kinds.
+    for name in ("cls", "sep"):  # Post-processors of BERT and RoBERTa.
         if name in processor:
             processor[name][1] = new_ids[processor[name][1]]
     for token in processor.get("special_tokens", {}).values():
@@ -169,7 +175,7 @@ def trim_vocabulary(
 ) -> None:
     """Trim a saved classifier to the tokens of its training text and save it into `folder`.
 
-    `train_tokens` are of the model's own tokenizer. Positions beyond `max_length` go too.
+    `train_tokens` come from the model's own tokenizer. Positions beyond `max_length` are removed.
     """
     model, tokenizer = load_classifier(model_folder), load_tokenizer(model_folder)
     kept = kept_ids(tokenizer, train_tokens, min_count)
@@ -182,7 +188,7 @@ def trim_vocabulary(
 def factorize_vocabulary(model_folder: Path, train_tokens: Tokens, rank: int, folder: Path) -> None:
     """Factorise a saved classifier's word embeddings and save it into `folder`.
 
-    Each token counts as often as the training text, read by the model's own tokenizer, has it.
+    Each token is weighted by its count in `train_tokens`, which come from the model's tokenizer.
     """
     model = load_classifier(model_folder)
     rows = word_table(model).num_embeddings

@@ -1,8 +1,8 @@
 """A narrower student: the hidden states of a fine-tuned model in fewer dimensions.
 
-The residual stream is rotated onto its principal components and cut; heads and FFN neurons are cut
-in proportion, the largest stay. What is left is a plain model of the family with a smaller
-`hidden_size`: a starting point for distillation, not a good model yet.
+The residual stream is projected onto its first principal components. Heads and FFN neurons are cut
+in proportion, and those with the largest norms stay. The result is a plain model of the family
+with a smaller `hidden_size`. It is a starting point for distillation and not accurate yet.
 
 Source: Ashkboos et al. (2024), SliceGPT, section 3 (rotation by principal components).
 """
@@ -28,7 +28,7 @@ BATCH_SIZE = 32
 
 @torch.inference_mode()
 def hidden_components(model: PreTrainedModel, tokens: Tokens, width: int) -> torch.Tensor:
-    """The first `width` principal directions (hidden, width) of all layers' hidden states."""
+    """Return the first `width` principal directions (hidden, width) of all hidden states."""
     model.eval()
     moment = torch.zeros(model.config.hidden_size, model.config.hidden_size)
     chosen = subset(len(tokens), TEXTS, seed=0)
@@ -43,10 +43,13 @@ def hidden_components(model: PreTrainedModel, tokens: Tokens, width: int) -> tor
 
 
 def narrow_width(model: PreTrainedModel, tokens: Tokens, width: int) -> PreTrainedModel:
-    """A model of the same family with `hidden_size` = `width`, cut out of `model` (which changes).
+    """Return a model of the same family with `hidden_size` = `width`, cut out of `model`.
 
-    Raises ValueError for a family without an adapter, and for a width that is no whole number of
-    heads or not smaller.
+    `model` is changed.
+
+    Raises:
+        UserError: The family cannot be cut, or the width is not a whole number of heads or not
+            smaller.
     """
     config = model.config
     hidden, heads = config.hidden_size, config.num_attention_heads
@@ -66,7 +69,11 @@ def narrow_width(model: PreTrainedModel, tokens: Tokens, width: int) -> PreTrain
 
 
 def _check_family(model: PreTrainedModel) -> None:
-    """ValueError where hidden states are not all that is as wide as they are."""
+    """Refuse a family whose hidden size cannot be cut.
+
+    Raises:
+        UserError: Other parts of the model depend on the hidden size.
+    """
     if reason := no_width(model.config.to_dict()):
         raise UserError(
             f"the hidden size of this {model.config.model_type} model cannot be cut: {reason}; "
@@ -75,7 +82,7 @@ def _check_family(model: PreTrainedModel) -> None:
 
 
 def _smaller(model: PreTrainedModel, width: int, counts: Mapping[Kind, int]) -> PreTrainedModel:
-    """A freshly built model of the cut shape."""
+    """Return a newly built model of the cut shape."""
     config = type(model.config).from_dict(model.config.to_dict())
     config.hidden_size, config.num_attention_heads = width, counts["heads"]
     setattr(config, ffn_field(config), counts["ffn"])
@@ -88,16 +95,16 @@ def _smaller(model: PreTrainedModel, width: int, counts: Mapping[Kind, int]) -> 
 def _rotated(
     model: PreTrainedModel, hidden: int, directions: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """The parameters that read or write the residual stream, in the new directions."""
+    """Return the parameters that read or write the residual stream, in the new directions."""
     units = [u for kind in KINDS for u in find_units(model, kind)]
-    inside = {linear for u in units for linear in u.inputs}  # They write to heads and neurons,
-    within = {u.output for u in units}  # and these read from them.
+    inside = {linear for u in units for linear in u.inputs}  # They write to heads and neurons.
+    within = {u.output for u in units}  # They read from heads and neurons.
     rotated = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and module.embedding_dim == hidden:
             rotated[f"{name}.weight"] = module.weight @ directions
         elif isinstance(module, nn.LayerNorm):
-            # The gain acts on each axis alone: a new axis has the mean of those it is made of.
+            # The gain acts per axis: a new axis has the weighted mean gain of the old axes in it.
             rotated[f"{name}.weight"] = module.weight @ directions.square()
             rotated[f"{name}.bias"] = module.bias @ directions
         elif isinstance(module, nn.Linear):

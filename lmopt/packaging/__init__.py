@@ -1,1 +1,1 @@
-"""Folders for other people: formats, reload check, usage script, model card, licences."""
+"""Exported folders: formats, reload check, usage script, model card and licences."""

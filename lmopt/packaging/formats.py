@@ -1,7 +1,7 @@
-"""Write a model into a folder that somebody else can use: as it was measured, ONNX, transformers.
+"""Write a model into a folder for others: the measured artifact, ONNX or transformers.
 
-ONNX and transformers hold no weights of 8 bits and less here: what is written is the model before
-its weights were stored in few bits (`stored_bits`), and it is measured anew
+ONNX and transformers folders hold no weights of 8 bits or less. They hold the model before its
+weights were stored in few bits (`stored_bits`), which is measured again
 (`lmopt.packaging.reload`).
 """
 
@@ -36,16 +36,16 @@ LABELS = "labels.json"
 CHECKSUMS = "SHA256SUMS"
 ONNX_FILE = "model.onnx"
 OPSET = 17
-MIN_HALVED = 1024  # Numbers; biases and constants stay as they are.
+MIN_HALVED = 1024  # Tensors of fewer values (biases, constants) stay in 32 bits.
 
 
 def stored_bits(form: str, bits: int) -> int:
-    """The width in which a format other than the measured one holds the weights of a trial."""
+    """Return the bits per weight in a format other than the measured one."""
     return 16 if form == "onnx" and bits <= 16 else 32
 
 
 def copy_artifact(artifact: Path, folder: Path) -> None:
-    """Copy an artifact as it was measured."""
+    """Copy an artifact unchanged."""
     shutil.copytree(artifact, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(RECORD))
 
 
@@ -56,7 +56,7 @@ def write_labels(folder: Path, label_names: Sequence[str]) -> None:
 
 
 def only_ours(folder: Path) -> str | None:
-    """Why `from_pretrained` cannot load a model or torch artifact without lmopt; None if it can."""
+    """Return why `from_pretrained` cannot load a model without lmopt; None if it can."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if config["model_type"] == StaticConfig.model_type:
         return "it has no class for static embeddings"
@@ -66,7 +66,7 @@ def only_ours(folder: Path) -> str | None:
 
 
 def write_transformers(model_folder: Path, folder: Path) -> None:
-    """Write the folder that `from_pretrained` loads; `packaging.reload` checks whether it does."""
+    """Write a folder for `from_pretrained`; `packaging.reload` checks that it loads."""
     copy_artifact(model_folder, folder)
 
 
@@ -74,7 +74,9 @@ def write_onnx(model_folder: Path, measured: Manifest, folder: Path) -> None:
     """Write a classifier as ONNX with dynamic batch and length, weights in 32 or 16 bits.
 
     `measured` is the manifest of the artifact that the trial was measured on.
-    Raises ValueError for a model that torch cannot export.
+
+    Raises:
+        UserError: Torch cannot export the model.
     """
     from lmopt.models.loading import load_classifier, load_tokenizer
 
@@ -103,7 +105,7 @@ def _export_onnx(model: Any, inputs: Sequence[str], path: Path) -> None:
     model.set_attn_implementation("eager")
     try:
         with warnings.catch_warnings(), torch.inference_mode():
-            warnings.simplefilter("ignore")  # Of tracing, and that this exporter is the older one.
+            warnings.simplefilter("ignore")  # Tracing and this older exporter warn.
             torch.onnx.export(
                 Logits(model).eval(),
                 tuple(example[name] for name in inputs),
@@ -112,7 +114,7 @@ def _export_onnx(model: Any, inputs: Sequence[str], path: Path) -> None:
                 output_names=["logits"],
                 dynamic_axes=axes | {"logits": {0: "batch"}},
                 opset_version=OPSET,
-                dynamo=False,  # The newer exporter needs onnxscript, which nothing else does.
+                dynamo=False,  # The newer exporter needs the package onnxscript.
             )
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -121,7 +123,7 @@ def _export_onnx(model: Any, inputs: Sequence[str], path: Path) -> None:
 
 
 def halve_weights(path: Path) -> None:
-    """Store the large fp32 weights of an ONNX file in 16 bits; they are computed with in 32."""
+    """Store the large fp32 weights of an ONNX file in 16 bits; computation stays in 32 bits."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -135,7 +137,7 @@ def halve_weights(path: Path) -> None:
         half = numpy_helper.to_array(weight).astype(np.float16)
         weight.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
         casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]  # What is cast must come before who reads it.
+    nodes = [*casts, *model.graph.node]  # A cast must come before the nodes that read it.
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.checker.check_model(model)
@@ -143,7 +145,7 @@ def halve_weights(path: Path) -> None:
 
 
 def model_files(folder: Path) -> tuple[str, ...]:
-    """The model files of an exported folder: the manifest's, or transformers' weights."""
+    """Return the model files of an exported folder: the manifest's, or transformers' weights."""
     if (folder / "lmopt.json").exists():
         return read_manifest(folder).files
     return tuple(sorted(path.name for path in folder.glob("*.safetensors")))

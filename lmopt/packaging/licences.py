@@ -1,4 +1,4 @@
-"""The licence of a model or data set, as far as what lies on this machine says it."""
+"""The licence of a model or data set, read from files on this machine only."""
 
 import re
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ UNKNOWN = "unknown"
 
 
 class Licence(NamedTuple):
-    """A licence as it is named, and what names it."""
+    """The name of a licence and the source that states it."""
 
     name: str
     source: str
 
 
 def licences_of(location: str) -> list[Licence]:
-    """What is known of a place in a sweep definition: the card beside it, its pip package.
+    """Return the licences that the card and the pip package of a location state.
 
-    Nothing is looked up on the network; an empty list means unknown.
+    The network is not used. An empty list means that no licence is known.
     """
     found = []
     place = Path(resolve(location))
@@ -43,7 +43,7 @@ def licences_of(location: str) -> list[Licence]:
 
 
 def card_licence(card: Path | None) -> str | None:
-    """The `license` of a card's front matter; None without one."""
+    """Return the `license` of a card's front matter; None if it has none."""
     if card is None or not card.is_file():
         return None
     text = card.read_text(encoding="utf-8", errors="replace")
@@ -78,11 +78,11 @@ def _package_licences(import_name: str) -> list[Licence]:
 
 
 def common_licence(parts: Sequence[Sequence[Licence]]) -> str:
-    """The licence that all parts name first, in lower case as the hub writes it; else unknown."""
+    """Return the licence that all parts name first, in lower case as on the hub, or "unknown"."""
     first = {part[0].name.lower() if part else UNKNOWN for part in parts}
     return first.pop() if len(first) == 1 else UNKNOWN
 
 
 def licence_text(found: Sequence[Licence]) -> str:
-    """What is known, in words."""
+    """Return the licences and their sources in words."""
     return "; ".join(f"{name} (says {source})" for name, source in found) or UNKNOWN

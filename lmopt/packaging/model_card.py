@@ -1,4 +1,4 @@
-"""The model card of an exported model: text from plain values, front matter as the hub reads it."""
+"""The model card of an exported model: text made of plain values, with the hub's front matter."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ from lmopt.methods.recipe import Recipe
 CARD = "README.md"
 CLASSIFICATION = "text-classification"
 Speedup = tuple[float, float, float]
-"""Ratio against the baseline with the ends of its 95 % interval."""
+"""(ratio against the baseline, lower end, upper end of its 95 % interval)"""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One line of the table: a model as it was measured; None for what was not.
+    """One line of the table: the measurements of a model, None if they are missing.
 
-    `accuracy` and `drop` (against the baseline, in pairs; positive is worse) are shares with
-    standard errors, `speedups` are by batch size.
+    `accuracy` and `drop` are shares with standard errors. `drop` is the paired difference from the
+    baseline, and a positive one is worse. `speedups` are by batch size.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Measurement:
 
 
 def storage_in_words(recipe: Recipe) -> str:
-    """How the weights are stored, for a line of a table: "4 bits", "8 clusters"."""
+    """Return the storage of the weights for a table, for example "4 bits" or "8 clusters"."""
     clustered = recipe.clusters is not None
     own = recipe.embedding_clusters if clustered else recipe.embedding_bits
     said = f"{recipe.clusters} clusters" if clustered else f"{recipe.bits} bits"
@@ -38,7 +38,7 @@ def storage_in_words(recipe: Recipe) -> str:
 
 
 def measurement_table(lines: Sequence[Measurement], batches: Sequence[str]) -> str:
-    """A Markdown table: ± is one standard error, brackets are 95 % intervals."""
+    """Return a Markdown table: ± is one standard error, brackets are 95 % intervals."""
     speeds = [f"speed-up, {batch}" for batch in batches]
     head = ["", "size, MB", "test accuracy, %", "drop, points", *speeds]
     rows = [head, ["---"] * len(head)]
@@ -54,14 +54,14 @@ def measurement_table(lines: Sequence[Measurement], batches: Sequence[str]) -> s
 
 
 def megabytes(size_bytes: int | None) -> str:
-    """Bytes as megabytes, in two decimals; of kilobytes the first two digits."""
+    """Return bytes as megabytes with two decimals, or two significant digits below 0.1 MB."""
     if size_bytes is None or size_bytes >= 1e5:
         return _number(size_bytes, 1e-6, 2)
     return f"{size_bytes / 1e6:.2g}"
 
 
 def _number(value: float | None, factor: float, decimals: int) -> str:
-    # Adding 0.0 takes the sign off a zero.
+    # Adding 0.0 turns -0.0 into 0.0.
     return "–" if value is None else f"{round(factor * value, decimals) + 0.0:.{decimals}f}"
 
 
@@ -88,7 +88,7 @@ def front_matter(
     hub_dataset: bool,
     accuracy: float | None,
 ) -> str:
-    """The card's metadata as the hub reads it, between two lines of dashes."""
+    """Return the card's metadata for the hub, between two lines of dashes."""
     from huggingface_hub import EvalResult, ModelCardData
 
     results = []
@@ -119,17 +119,17 @@ def front_matter(
 
 
 def model_card(matter: str, title: str, sections: Mapping[str, str]) -> str:
-    """The whole card: front matter, title, then a section for each name."""
+    """Return the whole card: front matter, title, and a section for each name."""
     body = "\n\n".join(f"## {name}\n\n{text.strip()}" for name, text in sections.items())
     return f"{matter}\n# {title}\n\n{body}\n"
 
 
 def bullets(lines: Sequence[str]) -> str:
-    """Lines as a Markdown list."""
+    """Return the lines as a Markdown list."""
     return "\n".join(f"- {line}" for line in lines)
 
 
 def shown_place(location: str) -> str:
-    """A model's or data set's place without the folders of this machine."""
+    """Return the location of a model or data set without the folders of this machine."""
     path = Path(location).expanduser()
     return path.name if path.is_absolute() or path.exists() else location

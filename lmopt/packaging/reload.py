@@ -1,7 +1,7 @@
-"""Load an exported ONNX or transformers folder as a stranger would, in a fresh process.
+"""Load an exported ONNX or transformers folder without lmopt's loaders, in a new process.
 
-`python -m lmopt.packaging.reload SPEC.json` is that process: onnxruntime, or `from_pretrained` and
-nothing of ours, on the tokens of the task's splits.
+`python -m lmopt.packaging.reload SPEC.json` is that process. It runs onnxruntime, or a model that
+`from_pretrained` loads, on the tokens of the task's splits.
 """
 
 import json
@@ -27,9 +27,10 @@ Floats = npt.NDArray[np.float32]
 def evaluate_folder(
     folder: Path, tokens: Path, splits: Sequence[str], *, pad_id: int, threads: int
 ) -> dict[str, Floats]:
-    """Logits (n, classes) of each split from an exported folder.
+    """Return the logits (n, classes) of each split from an exported folder.
 
-    Raises ValueError, in one line, for a folder that cannot be loaded whole.
+    Raises:
+        UserError: The folder cannot be loaded completely.
     """
     with tempfile.TemporaryDirectory() as place:
         spec: dict[str, Any] = {
@@ -54,7 +55,7 @@ def evaluate_folder(
 
 
 def open_onnx(path: Path, threads: int) -> Session:
-    """An ONNX classifier in ONNX Runtime."""
+    """Open an ONNX classifier in ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -70,9 +71,10 @@ def open_onnx(path: Path, threads: int) -> Session:
 
 
 def open_transformers(folder: Path) -> Session:
-    """A plain transformers classifier, loaded by nothing but `from_pretrained`.
+    """Open a plain transformers classifier with `from_pretrained` alone.
 
-    Raises ValueError if a weight is missing, left over, or of another shape.
+    Raises:
+        ValueError: A weight is missing, unexpected, or of another shape.
     """
     import transformers
 
@@ -91,7 +93,7 @@ def open_transformers(folder: Path) -> Session:
 
 
 def torch_session(model: Any) -> Session:
-    """A loaded classifier, in the precision it has."""
+    """Return a session of a loaded classifier in its own precision."""
     import torch
 
     model.eval()
@@ -106,7 +108,7 @@ def torch_session(model: Any) -> Session:
 
 
 def main(path: str) -> None:
-    """Do what the spec asks for."""
+    """Compute the logits that the specification at `path` requests, and save them."""
     spec: dict[str, Any] = json.loads(Path(path).read_text())
     folder = Path(spec["folder"])
     onnx = sorted(folder.glob("*.onnx"))

@@ -1,4 +1,4 @@
-"""The program that comes with an exported model: a short program that runs without lmopt."""
+"""The short program of an exported model, which runs the model without lmopt."""
 
 import subprocess
 import sys
@@ -66,13 +66,14 @@ def usage_text(
     pad_to_multiple_of: int = 0,
     kind: str = DEFAULT_KIND,
 ) -> str:
-    """The text of `usage.py` for a folder with these model files.
+    """Return the text of `usage.py` for a folder with these model files.
 
-    Texts of more than `max_length` tokens are cut. With `pad_to_multiple_of` tokens, OpenVINO's
-    model is compiled for texts padded with `pad_id` to such a length. The answer is that of the
-    task of this `kind`.
+    The program truncates texts to `max_length` tokens. If `pad_to_multiple_of` is not 0, it pads a
+    text with `pad_id` to a multiple of so many tokens and compiles OpenVINO's model for that
+    length. It prints the answer of the task `kind`.
 
-    Raises ValueError for files that nothing but lmopt runs.
+    Raises:
+        UserError: Only lmopt can run the files.
     """
     answer = task_of(kind).answer_code
     kinds = {Path(name).suffix: name for name in reversed(files)}
@@ -107,9 +108,13 @@ def usage_text(
 
 
 def run_usage(folder: Path, text: str) -> tuple[str, float]:
-    """Run `usage.py` in a process of its own; the label and the probability that it prints.
+    """Run `usage.py` in a separate process.
 
-    Raises RuntimeError with its last line if it fails.
+    Returns:
+        The label and the probability that it prints.
+
+    Raises:
+        RuntimeError: It failed; the message has its last line.
     """
     done = subprocess.run(
         [sys.executable, "-I", "-X", "utf8", str(folder / USAGE), text],

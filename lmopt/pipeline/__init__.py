@@ -1,1 +1,1 @@
-"""The walk of a trial: prepare, methods, artifact, evaluation, timing."""
+"""The steps of a trial: preparation, methods, artifact, evaluation and timing."""

@@ -1,4 +1,4 @@
-"""Prepare a sweep: data, tokens, teacher, its logits and its two artifacts."""
+"""Prepare a sweep: data, tokens, the teacher, its logits and its two artifacts."""
 
 import logging
 from dataclasses import dataclass
@@ -34,10 +34,11 @@ log = logging.getLogger("lmopt")
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all trials of a sweep share.
+    """The inputs that all trials of a sweep share.
 
-    `baseline` is the teacher's fp32 artifact, `baseline_logits` (n, classes) are its own;
-    `baseline16` is the teacher stored in 16 bits. Keys of dictionaries: "validation", "test".
+    `baseline` is the teacher's fp32 artifact, and `baseline_logits` (n, classes) are its logits.
+    `baseline16` is the teacher stored in 16 bits. The dictionaries have the keys "validation" and
+    "test".
     """
 
     task: TaskConfig
@@ -55,39 +56,39 @@ class Prepared:
 
     @property
     def label_names(self) -> list[str]:
-        """Name of each class, in the order of the logits."""
+        """Return the name of each class, in the order of the logits."""
         return self.data.label_names
 
     @property
     def labels(self) -> dict[str, npt.NDArray[np.int64]]:
-        """True classes (n,) of the held-out splits."""
+        """Return the true classes (n,) of the held-out splits."""
         return {name: self.data.splits[name].labels for name in ("validation", "test")}
 
     @property
     def groups(self) -> dict[str, npt.NDArray[np.int64]]:
-        """Document numbers (n,) of the held-out splits."""
+        """Return the document numbers (n,) of the held-out splits."""
         return {name: self.data.splits[name].groups for name in ("validation", "test")}
 
     @property
     def teacher_key(self) -> str:
-        """Content key of the fine-tuned teacher."""
+        """Return the content key of the fine-tuned teacher."""
         return self.teacher_stage.key
 
     @property
     def baseline_size_bytes(self) -> int:
-        """Size of the fp32 artifact's model files."""
+        """Return the size in bytes of the fp32 artifact's model files."""
         return read_manifest(self.baseline).size_bytes
 
 
 def read_task(
     task: TaskConfig, *, cache: Path, threads: int, progress: Progress | None = None
 ) -> Data:
-    """The task's texts, labels and documents, before any model is looked at.
+    """Return the task's texts, labels and documents, without reading any model.
 
-    Its report is the first line of the log.
+    The report of the data is the first line of the log.
 
     Raises:
-        ValueError: The data cannot be used; one line with the remedy.
+        UserError: The data cannot be used.
     """
     configure_libraries(threads)
     data = data_stage(Walk(cache, threads, progress), task)
@@ -106,16 +107,17 @@ def prepare(
     threads: int,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Make or load what all trials share: data, tokens, teacher, its logits, its two artifacts.
+    """Build or load data, tokens, the teacher, its logits and its two artifacts.
 
-    Raises ValueError, in one line with the remedy, for data or models that cannot be used.
+    Raises:
+        UserError: The data or a model cannot be used.
     """
     configure_libraries(threads)
-    processor_of(runtime.name, runtime.device)  # Raises where its device is missing.
+    processor_of(runtime.name, runtime.device)  # Raises if the device is missing.
     walk = Walk(cache, threads, progress, runtime=runtime)
     data = data_stage(walk, task)
     tokens = tokens_stage(walk, data, teacher.model, task)
-    if student.model is not None:  # A mistake in it is better found before the teacher is trained.
+    if student.model is not None:  # A mistake in it is found before the teacher is trained.
         tokens_stage(walk, data, student.model, task)
     trained = teacher_stage(walk, data, tokens, teacher, task)
     baseline, baseline16 = (
@@ -140,9 +142,9 @@ def prepare(
 
 
 def extra_texts(walk: Walk, prepared: Prepared, *, labelled: bool) -> Texts | None:
-    """The task's extra texts as the teacher's tokenizer sees them; None if it has none.
+    """Return the task's extra texts in the teacher's tokens; None without extra texts.
 
-    Labelling them, once for all trials, takes minutes: it is for recipes that distil on them.
+    Labelling them takes minutes, once for all trials. Only recipes that distil on them need it.
     """
     unlabelled = unlabelled_stage(walk, prepared.task, prepared.data)
     if unlabelled is None:

@@ -1,7 +1,7 @@
-"""The stages of the pipeline that all trials share: data, tokens, teacher, artifacts, evaluation.
+"""The stages that all trials share: data, tokens, teacher, artifacts and evaluation.
 
-Each function takes the stages before it and returns its own, loaded or built by
-`lmopt.stages.cache`. Its key depends on everything that decides its content.
+Each function takes earlier stages and returns its own, which `lmopt.stages.cache` loads or builds.
+The key of a stage depends on everything that determines its content.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ LOGITS_VERSION = 1
 
 
 def data_stage(walk: Walk, task: TaskConfig) -> Data:
-    """The task's texts, labels and documents per split."""
+    """Return the task's texts, labels and documents per split."""
     parameters = task.data_parameters()
     parameters |= {"content": fingerprint(resolve(task.dataset))} | _kind(task)
     reader = task_of(task.kind)
@@ -55,7 +55,7 @@ def data_stage(walk: Walk, task: TaskConfig) -> Data:
 
 
 def _kind(task: TaskConfig) -> dict[str, str]:
-    """What the task adds to a key: nothing by default, as before there were other tasks."""
+    """Return the task's part of a key. The default task has none, which keeps its old keys."""
     return {} if task.kind == DEFAULT_KIND else {"kind": task.kind}
 
 
@@ -67,23 +67,23 @@ def _reported_stage(
     parameters: dict[str, Any],
     parents: list[str],
 ) -> Stage:
-    """Load or build a stage that brings a report of its data.
+    """Load or build a stage that contains a report of its data.
 
-    One without was built by an lmopt that read some data wrongly (one shard of several, for
-    example). It is built again under the same key: correct data has the same content, so that
-    nothing after it changes.
+    A stage without a report comes from an older lmopt that read some data wrongly, for example one
+    shard of several. It is built again under the same key. Correct data keeps its content, so later
+    stages do not change.
     """
     stage = walk.stage(name, build, stage_version, parameters, parents)
     if (stage.path / REPORT_FILE).exists():
         return stage
-    with contextlib.suppress(OSError):  # In a cache that cannot be written it stays as it is.
+    with contextlib.suppress(OSError):  # A read-only cache stays unchanged.
         remove_stage(stage.path)
     walk.times.pop()
     return walk.stage(name, build, stage_version, parameters, parents)
 
 
 def unlabelled_stage(walk: Walk, task: TaskConfig, data: Data) -> Data | None:
-    """Text beside the task's own, as the one split "unlabelled"; None if none is asked for."""
+    """Return the task's extra texts as the one split "unlabelled"; None without extra texts."""
     if not task.has_extra_texts:
         return None
     parameters = task.extra_text_parameters()
@@ -101,7 +101,7 @@ def unlabelled_stage(walk: Walk, task: TaskConfig, data: Data) -> Data | None:
 
 
 def tokens_stage(walk: Walk, data: Data, model: str | Path, task: TaskConfig) -> Stage:
-    """The texts of every split as `model`'s tokenizer sees them."""
+    """Return the tokens of every split, from the tokenizer of `model`."""
     tokenizer = models.load_tokenizer(model)
     models.check_length(model, task.max_length)
     encode = task_of(task.kind).encode
@@ -117,7 +117,10 @@ def tokens_stage(walk: Walk, data: Data, model: str | Path, task: TaskConfig) ->
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """Hash of what decides a tokenizer's output; the same before and after saving."""
+    """Return a hash of everything that determines a tokenizer's output.
+
+    Saving and loading a tokenizer does not change it.
+    """
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
@@ -128,7 +131,7 @@ def tokenizer_hash(tokenizer: Any) -> str:
 def teacher_stage(
     walk: Walk, data: Data, tokens: Stage, config: TeacherConfig, task: TaskConfig
 ) -> Stage:
-    """The teacher, fine-tuned on the task."""
+    """Return the teacher, fine-tuned on the task."""
 
     def build(folder: Path, scratch: Path) -> None:
         train = load_tokens(tokens.path / "tokens.npz")["train"]
@@ -153,10 +156,10 @@ def teacher_stage(
 def logits_stage(
     walk: Walk, teacher: Stage, artifact: Path, tokens: Stage, split: str = "train"
 ) -> Stage:
-    """The teacher's logits of the training (or "unlabelled") split, once for all trials.
+    """Return the teacher's logits of a split, computed once for all trials.
 
-    Without a GPU they come from the 16-bit `artifact`: its runtime takes half of torch's time. They
-    depend on the artifact wherever they come from, so that all jobs of a sweep find the same ones.
+    Without a GPU the 16-bit `artifact` computes them, in half of torch's time. The key depends on
+    the artifact in either case, so that all jobs of a sweep find the same logits.
     """
 
     def build(folder: Path, _: Path) -> None:
@@ -191,7 +194,7 @@ def artifact_stage(
     tokens: Stage,
     max_length: int,
 ) -> Stage:
-    """The artifact of a saved classifier, its matrices stored as the recipe says."""
+    """Return the artifact of a saved classifier, with its matrices stored as the recipe defines."""
     name = walk.runtime.name
     maker = RUNTIMES[name]
     options: dict[str, Any] = {"bits": recipe.bits}
@@ -211,9 +214,10 @@ def artifact_stage(
 
 
 def evaluate_stage(walk: Walk, artifact: Path, tokens: Stage) -> dict[str, npt.NDArray[np.float32]]:
-    """Logits (n, classes) of validation and test, from the saved artifact on this processor.
+    """Return the artifact's logits (n, classes) of validation and test on this processor.
 
-    Raises NotFiniteError if they are NaN or infinite.
+    Raises:
+        NotFiniteError: They are NaN or infinite.
     """
 
     def build(folder: Path, _: Path) -> None:

@@ -1,4 +1,4 @@
-"""The teacher: fine-tuned once, or used as it is when it already knows the task."""
+"""The teacher: fine-tuned once, or used unchanged if it is already fine-tuned on the task."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def build_teacher(
     scratch: Path,
     progress: Progress | None = None,
 ) -> None:
-    """Save the fine-tuned teacher into `folder`; `examples` are the training split's."""
+    """Save the fine-tuned teacher into `folder`; `examples` are those of the training split."""
     tokenizer = load_tokenizer(teacher.model)
     if task.is_finetuned(teacher, label_names):
         model = task.load_finetuned(teacher.model, label_names)

@@ -1,4 +1,4 @@
-"""Time a trial's artifact in turn with the teacher's two."""
+"""Time the artifact of a trial in turn with the teacher's two artifacts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,11 @@ from lmopt.stages.context import Walk
 def time_artifact(
     prepared: Prepared, artifact: Path, *, cache: Path, progress: Progress | None = None
 ) -> tuple[Latency, bool]:
-    """Time an artifact against the teacher's two, in turn; the second value: it was noisy."""
+    """Time an artifact in turn with the teacher's two.
+
+    Returns:
+        The samples, and whether the timing was noisy.
+    """
     (latency,), noisy = time_artifacts(prepared, [artifact], cache=cache, progress=progress)
     return latency, noisy
 
@@ -25,7 +29,11 @@ def time_artifacts(
     cache: Path,
     progress: Progress | None = None,
 ) -> tuple[list[Latency], bool]:
-    """Time artifacts and the teacher's two, all in turn in one process: one latency for each."""
+    """Time artifacts and the teacher's two, all in turn in one process.
+
+    Returns:
+        The samples of each artifact, and whether the timing was noisy.
+    """
     walk = Walk(cache, prepared.runtime.threads, progress)
     teacher = prepared.tokens.path / "tokens.npz"
     timed = {
@@ -48,7 +56,7 @@ def time_artifacts(
 
 
 def _latency_of(samples: Latency, name: str) -> Latency:
-    """The samples of one artifact, called "trial", beside those of the teacher's two."""
+    """Return the samples of one artifact, called "trial", and those of the teacher's two."""
     return {
         batch: {
             "baseline": times["baseline"],

@@ -1,7 +1,8 @@
-"""The walk of a trial: student, pretrain, distill, prune, artifact, evaluate, latency.
+"""The steps of a trial: student, pretrain, distill, prune, artifact, evaluate, latency.
 
-Every step but the last is a stage (`lmopt.stages`); a stage that exists is loaded. Size and latency
-need a shape and bits only: `run_recipe(prepared, recipe.untrained(), ...)` has them untrained.
+Every step but the last is a stage (`lmopt.stages`), and an existing stage is loaded. Size and
+latency depend on the shape and the bits only, so `run_recipe(prepared, recipe.untrained(), ...)`
+measures them without training.
 """
 
 import time
@@ -32,13 +33,13 @@ from lmopt.stages.context import StageTime, Walk
 
 @dataclass(frozen=True)
 class Outcome:
-    """One trial, measured on its saved artifact.
+    """The measurements of one trial on its saved artifact.
 
-    `logits` (n, classes) are of the splits "validation" and "test"; `sparsity` is the share of
-    zeros among all parameters before quantization, `macs` the multiply-accumulates for the longest
-    text; `latency` holds raw samples in milliseconds of "baseline", "baseline16" and "trial";
-    `noisy`: the baseline's own timings scattered; `pad_to_multiple_of`: to
-    multiples of how many tokens timed texts were padded, 0: models took any length.
+    `logits` (n, classes) are those of the splits "validation" and "test". `sparsity` is the share
+    of zeros among all parameters before quantization. `macs` is the number of multiply-accumulates
+    for the longest text. `latency` holds raw samples in milliseconds of "baseline", "baseline16"
+    and "trial". `noisy` tells that the baseline's own timings scattered. Timed texts were padded to
+    multiples of `pad_to_multiple_of` tokens. 0 means that they were not.
     """
 
     artifact: Path
@@ -69,10 +70,11 @@ def run_recipe(
     threads: int,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Run one trial: apply the recipe to the teacher and measure the artifact that comes out.
+    """Run one trial: apply the recipe to the teacher and measure the resulting artifact.
 
-    Raises DivergedError if a loss is not finite, ValueError if the recipe does not fit the model or
-    the runtime.
+    Raises:
+        UserError: The recipe does not fit the model or the runtime.
+        DivergedError: A loss is not finite.
     """
     configure_libraries(threads)
     if reason := refusal(prepared.runtime.name, recipe):
@@ -114,7 +116,7 @@ def make_model(
     """Run the methods of a canonical recipe in their order.
 
     Returns:
-        The compressed model before its weights are stored, its tokens, and how they are stored.
+        The compressed model before its weights are stored, its tokens, and the storage settings.
     """
     limit, model = prepared.task.max_length, prepared.teacher_stage
     texts = Texts(prepared.data, prepared.tokens, prepared.teacher_logits)

@@ -1,1 +1,1 @@
-"""Content-addressed stages and the context that they run in."""
+"""Content-addressed stages and their context."""

@@ -1,13 +1,14 @@
-"""Content-addressed stages: what exists is loaded, what is missing is built once.
+"""Content-addressed stages: an existing stage is loaded, a missing stage is built once.
 
-A stage is a folder `<cache>/<name>/<key>/`; the key is the hash of the stage's name, version,
-parameters and parents. It is built in a private folder and renamed in place, so that it is there
-whole or not at all. A kernel lock (freed when its holder dies, kill -9 included) lets one of
-several processes build while the others wait. `scratch` outlives a kill: a training stage keeps
-its checkpoints there and resumes from them.
+A stage is a folder `<cache>/<name>/<key>/`. The key is the hash of the stage's name, version,
+parameters and parents. A stage is built in a private folder, which is then renamed, so that a stage
+is complete or absent. A kernel lock lets one of several processes build while the others wait. The
+kernel frees it when its holder dies, even by kill -9. The folder `scratch` outlives a kill: a
+training stage keeps its checkpoints there and resumes from them.
 
-Any stage may be removed: it is built again when it is wanted. Who uses one holds a shared kernel
-lock on `<key>.used`, whose time is that of the last use; removing takes that lock alone.
+Any stage may be removed, and is built again when it is needed. A process that uses a stage holds a
+shared kernel lock on `<key>.used`. The file's modification time is the time of the last use.
+Removal needs an exclusive lock on it.
 """
 
 import contextlib
@@ -27,15 +28,18 @@ from filelock import FileLock
 from lmopt.hashing import content_hash
 
 RECORD = "stage.json"
-MAX_HELD = 64  # Stages that a process holds at once, each an open file; a trial needs about ten.
-GONE = ".gone"  # Of a stage that is being removed.
+MAX_HELD = 64  # Each stage that a process holds is an open file. A trial needs about ten.
+GONE = ".gone"  # The suffix of a stage that is being removed.
 Build = Callable[[Path, Path], None]
-"""Writes the stage into a folder (first argument); the second one outlives a kill."""
+"""(folder of the stage, scratch folder that outlives a kill) -> None"""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A built stage. `seconds` is what it cost this process; `cached`: somebody built it before."""
+    """A built stage.
+
+    `seconds` is the time that this process spent on it. `cached` tells that it existed before.
+    """
 
     name: str
     key: str
@@ -53,10 +57,10 @@ def run_stage(
     parameters: Mapping[str, object],
     parents: Sequence[str] = (),
 ) -> Stage:
-    """The stage with this content: loaded if it exists, else built by exactly one process.
+    """Return the stage with this content: load it, or build it in exactly one process.
 
-    An exception in `build` (a full disk too) leaves nothing behind and is raised as it is; after
-    a kill or Ctrl-C the scratch folder stays, and the next caller's `build` may resume from it.
+    An exception in `build` (a full disk too) removes all files of the stage and is raised
+    unchanged. After a kill or Ctrl-C the scratch folder stays, and the next `build` may resume.
     """
     start = time.perf_counter()
     key = content_hash([name, version, dict(parameters), list(parents)])
@@ -72,14 +76,14 @@ def run_stage(
     return Stage(name, key, path, time.perf_counter() - start, cached)
 
 
-_held: dict[Path, int] = {}  # Descriptors of the stages in use, the one used last at the end.
+_held: dict[Path, int] = {}  # Descriptors of the stages in use, in the order of their last use.
 
 
 def hold(path: Path) -> bool:
-    """Keep a stage from being removed while this process may read it; False if it is not there.
+    """Protect a stage from removal while this process may read it; return whether it exists.
 
-    The newest `MAX_HELD` are held, until the process ends. In a cache that cannot be written
-    nothing can be removed either, so nothing is locked.
+    The process holds the last `MAX_HELD` stages until it ends. A cache that cannot be written needs
+    no locks, because nothing can be removed from it.
     """
     if not path.exists():
         return False
@@ -88,7 +92,7 @@ def hold(path: Path) -> bool:
     except OSError:
         return path.exists()
     fcntl.flock(descriptor, fcntl.LOCK_SH)
-    if not path.exists():  # It was removed while we waited.
+    if not path.exists():  # Another process removed it during the wait.
         os.close(descriptor)
         return False
     os.utime(descriptor)
@@ -110,21 +114,21 @@ def _used(path: Path) -> Path:
 
 
 def last_used(path: Path) -> float:
-    """When a stage was last asked for, in seconds since the epoch."""
+    """Return the time of a stage's last use, in seconds since the epoch."""
     used = _used(path)
     return (used if used.exists() else path).stat().st_mtime
 
 
 def remove_stage(path: Path) -> bool:
-    """Remove a stage, unless another process uses it now; False if it does."""
+    """Remove a stage unless another process uses it; return whether it was removed."""
     _release(path)
     descriptor = os.open(_used(path), os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         gone = path.with_name(path.name + GONE)
-        shutil.rmtree(gone, ignore_errors=True)  # Of a remover that was killed.
+        shutil.rmtree(gone, ignore_errors=True)  # Left by a killed removal.
         with contextlib.suppress(FileNotFoundError):
-            path.rename(gone)  # At once: nobody ever sees half a stage.
+            path.rename(gone)  # Atomic: no process sees a partial stage.
     except BlockingIOError:
         return False
     finally:
@@ -134,8 +138,8 @@ def remove_stage(path: Path) -> bool:
 
 
 def _build(path: Path, build: Build, record: dict[str, object]) -> None:
-    """Build under the lock, in a private folder; rename it in place."""
-    for leftover in path.parent.glob(f"{path.name}.build-*"):  # Of a builder that was killed.
+    """Build a stage under the lock in a private folder, then rename the folder to `path`."""
+    for leftover in path.parent.glob(f"{path.name}.build-*"):  # Left by a killed build.
         shutil.rmtree(leftover, ignore_errors=True)
     scratch = Path(f"{path}.scratch")
     folder = Path(tempfile.mkdtemp(prefix=f"{path.name}.build-", dir=path.parent))
@@ -148,15 +152,15 @@ def _build(path: Path, build: Build, record: dict[str, object]) -> None:
         _rename(folder, path)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, Exception):  # Not Ctrl-C: that one is resumed.
+        if isinstance(error, Exception):  # After Ctrl-C the next build resumes.
             shutil.rmtree(scratch, ignore_errors=True)
         raise
     shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _rename(folder: Path, path: Path) -> None:
-    """Put the finished folder in place; whoever came first (a lost node's writer) wins."""
-    folder.chmod(0o755)  # mkdtemp makes it 0700; a cache may be shared.
+    """Rename the finished folder to `path`; keep the first one if a lost node's writer made one."""
+    folder.chmod(0o755)  # mkdtemp sets 0700, but a cache may be shared.
     try:
         folder.rename(path)
     except OSError:
@@ -166,7 +170,7 @@ def _rename(folder: Path, path: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Flush every file to disk, so that the rename never outruns the contents."""
+    """Flush every file to disk, so that the contents are stored before the rename."""
     for path in [*folder.rglob("*"), folder]:
         descriptor = os.open(path, os.O_RDONLY)
         try:

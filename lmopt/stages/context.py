@@ -1,4 +1,4 @@
-"""The context that stages run in: cache, threads, device, runtime, progress and times."""
+"""The context of stages: cache, threads, device, runtime, progress and times."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from lmopt.stages.cache import Build, Stage, run_stage
 
 
 class StageTime(NamedTuple):
-    """What a stage cost this process; `cached`: it had been built before."""
+    """The time that this process spent on a stage. `cached` tells that it existed before."""
 
     name: str
     seconds: float
@@ -19,10 +19,10 @@ class StageTime(NamedTuple):
 
 @dataclass(frozen=True)
 class Walk:
-    """Where stages are kept and how they are run; `times` collects what each one cost.
+    """The settings that stages run with; `times` collects the time of each stage.
 
-    `device` is where models are trained, `runtime` makes and runs the artifacts. `salt` becomes a
-    part of every stage's key; None changes no key.
+    Models are trained on `device`. `runtime` makes and runs the artifacts. `salt` becomes a part of
+    every stage's key. None changes no key.
     """
 
     cache: Path
@@ -41,7 +41,7 @@ class Walk:
         parameters: dict[str, Any],
         parents: list[str],
     ) -> Stage:
-        """Load or build a stage and remember its time."""
+        """Load or build a stage and record its time."""
         if self.progress is not None:
             self.progress(name, None)
         if self.salt is not None:

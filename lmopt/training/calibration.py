@@ -1,4 +1,4 @@
-"""Batches of the training split on which weights, units and activations are judged."""
+"""Calibration batches of the training split: they score weights, units and activations."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +20,13 @@ CALIBRATION_TEXTS = 128
 def calibration_batches(
     model: PreTrainedModel, examples: Examples, settings: TrainingSettings
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Padded batches of at most 1,024 of the examples that training would use.
+    """Yield padded batches of at most 1,024 of the examples that training would use.
 
-    On the model's device; the same ones for the same settings. Keys: input_ids, attention_mask
-    (batch, length), labels (batch,), and teacher_logits (batch, classes) where there are any.
+    The batches are on the model's device. Equal settings give equal batches.
+
+    Yields:
+        A batch with the keys input_ids and attention_mask (batch, length), labels (batch,), and
+        teacher_logits (batch, classes) if the examples have them.
     """
     count = len(examples.labels)
     limit = min(settings.train_examples or count, CALIBRATION_EXAMPLES)
@@ -36,7 +39,7 @@ def calibration_batches(
 
 
 def calibration_texts(tokens: Stage, model: Path) -> list[Batch]:
-    """Training texts, one a batch, that show the ranges of a model's activations."""
+    """Return batches of one training text each, which show the ranges of the activations."""
     texts = load_tokens(tokens.path / "tokens.npz")["train"]
     chosen = np.random.default_rng(0).choice(len(texts), min(CALIBRATION_TEXTS, len(texts)), False)
     pad_id = load_config(model).pad_token_id or 0

@@ -6,19 +6,23 @@ from lmopt.errors import UserError
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 natively (emulation is slower than fp32)."""
+    """Return whether the device multiplies bf16 natively. Emulation is slower than fp32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Matrix products in bf16 where the device has it."""
+    """Return a context that computes matrix products in bf16 if the device supports it."""
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device))
 
 
 def pick_device(device: str) -> torch.device:
-    """`auto` is the GPU where there is one."""
+    """Return the torch device of a setting; "auto" prefers the GPU.
+
+    Raises:
+        UserError: The setting is "cuda" and torch finds no GPU.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():

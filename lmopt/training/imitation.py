@@ -1,6 +1,6 @@
 """Losses between a student's and its teacher's hidden states and attention.
 
-The frozen teacher reads each batch beside the student, or has read all texts before
+The frozen teacher reads each batch together with the student, or it has read all texts before
 (`lmopt.compression.general_distillation.save_states`).
 """
 
@@ -19,9 +19,12 @@ from lmopt.training.losses import attention_loss, hidden_loss, mean_state
 
 
 def token_map(student_tokenizer: Any, teacher_tokenizer: Any) -> torch.Tensor:
-    """The teacher's id of each of the student's ids (vocabulary,): how it reads the same batch.
+    """Return the teacher's id of each of the student's ids (vocabulary,).
 
-    The student may know fewer tokens (a trimmed vocabulary), never others: else ValueError.
+    The student may have fewer tokens than the teacher (a trimmed vocabulary).
+
+    Raises:
+        UserError: The student has a token that the teacher lacks.
     """
     teacher_ids = teacher_tokenizer.get_vocab()
     student_ids = student_tokenizer.get_vocab()
@@ -42,7 +45,11 @@ def token_map(student_tokenizer: Any, teacher_tokenizer: Any) -> torch.Tensor:
 def check_features(
     student: str | Path, teacher: str | Path, attention_weight: float, dropout: float | None
 ) -> None:
-    """ValueError, in one line, where a student cannot have hidden-state and attention losses."""
+    """Refuse a student that cannot have hidden-state and attention losses.
+
+    Raises:
+        UserError: The tokens differ, or an attention loss meets dropout.
+    """
     token_map(load_tokenizer(student), load_tokenizer(teacher))
     if attention_weight > 0 and dropout != 0:
         got = "the model's own" if dropout is None else dropout
@@ -53,11 +60,11 @@ def check_features(
 
 
 class FeatureLoss:
-    """The weighted losses of one student against one frozen teacher (None: its states suffice).
+    """The weighted losses of one student against one frozen teacher.
 
-    A student without layers learns the mean of a text's states. One of another width gets a linear
-    projection, kept as a module of the student until `detach`, so that the optimizer and the
-    checkpoints have it too.
+    The teacher is None if its stored states are used. A student without layers learns the mean of a
+    text's states. A student of another width gets a linear projection. It is a module of the
+    student until `detach`, so that the optimizer and the checkpoints hold it too.
     """
 
     def __init__(
@@ -87,7 +94,7 @@ class FeatureLoss:
             generator = torch.Generator().manual_seed(seed)
             nn.init.orthogonal_(projection.weight, generator=generator)
             student.feature_projection = projection
-        if attention_weight > 0:  # Fused attention does not give its distributions.
+        if attention_weight > 0:  # Fused attention does not return distributions.
             for model in (student, teacher):
                 if model is not None:
                     model.set_attn_implementation("eager")
@@ -96,13 +103,13 @@ class FeatureLoss:
             teacher.requires_grad_(False)
 
     def to(self, device: torch.device) -> None:
-        """Move the teacher."""
+        """Move the teacher and the token map to `device`."""
         if self.teacher is not None:
             self.teacher.to(device)
         self.token_ids = self.token_ids.to(device)
 
     def detach(self) -> None:
-        """Take the projection off the student."""
+        """Remove the projection from the student."""
         if hasattr(self.student, "feature_projection"):
             del self.student.feature_projection
 
@@ -113,10 +120,14 @@ class FeatureLoss:
         attention_mask: torch.Tensor,
         states: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The loss (scalar) of the student's outputs for a batch; ids and mask (batch, seq).
+        """Return the loss (scalar) of the student's outputs for a batch.
 
-        `states` (batch, seq, student's layers, D): the teacher's, where it has read the texts
-        before; it has no attention to show then.
+        Args:
+            student: The student's outputs.
+            input_ids: The student's ids (batch, seq).
+            attention_mask: 0 at padding (batch, seq).
+            states: The teacher's stored states (batch, seq, student's layers, D). With them there
+                is no attention loss.
         """
         hidden: Sequence[torch.Tensor] = () if states is None else states.unbind(2)
         attentions: Sequence[torch.Tensor] = ()
@@ -144,7 +155,10 @@ class FeatureLoss:
 
 
 def answering_layers(student: PretrainedConfig, teacher: PretrainedConfig) -> list[int]:
-    """`layer_map` of two models' configurations; a student without layers answers the last one."""
+    """Return `layer_map` of two models' configurations.
+
+    A student without layers learns the teacher's last layer.
+    """
     if student.model_type == StaticConfig.model_type:
         return [int(teacher.num_hidden_layers) - 1]
     return layer_map(
@@ -165,7 +179,10 @@ def feature_loss(
     seed: int,
     reads_along: bool = True,
 ) -> FeatureLoss:
-    """The losses of a loaded student against a saved teacher, which `reads_along` or has read."""
+    """Return the losses of a loaded student against a saved teacher.
+
+    If `reads_along` is false, the teacher is not loaded and its stored states are used.
+    """
     ids = token_map(load_tokenizer(student_folder), load_tokenizer(teacher_folder))
     return FeatureLoss(
         student,
@@ -184,11 +201,12 @@ def layer_map(
     kept: Sequence[int] | None = None,
     kept_of: int | None = None,
 ) -> list[int]:
-    """For each student layer the index of the teacher layer whose output it learns.
+    """Return for each student layer the index of the teacher layer whose output it learns.
 
-    A student that kept the layers `kept` of a model of `kept_of` answers to the layers that it came
-    from (at the same relative depth where the teacher has another number of layers), any other
-    student to evenly spaced ones; the last always answers to the last, whose output the head reads.
+    A student that kept the layers `kept` of a model of `kept_of` layers learns the layers that it
+    came from. If the teacher has another number of layers, it learns those at the same relative
+    depth. Any other student learns evenly spaced layers. The last layer always learns the last one,
+    whose output the head reads.
 
     Source: Jiao et al. (2020), TinyBERT, section 3.1 (the uniform mapping g(m)).
     """

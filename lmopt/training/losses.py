@@ -1,4 +1,4 @@
-"""Loss functions: soft and hard loss, hidden states, attention."""
+"""Loss functions: soft loss, hard loss, and losses of hidden states and attention."""
 
 from collections.abc import Callable
 
@@ -22,11 +22,11 @@ def kd_loss(
     temperature: float,
     mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Soft loss: T^2 x KL(teacher || student) of the distributions softened by `temperature`.
+    """Return the soft loss: T^2 x KL(teacher || student) at temperature T, batch mean in nats.
 
-    Both logits are (batch, classes); returns the batch mean in nats. The factor T^2 keeps the
-    gradient's size independent of T. With a boolean `mask` (batch, positions) the logits are
-    (batch, positions, classes) and the mean is over the positions where it is true.
+    Both logits are (batch, classes). The factor T^2 keeps the gradient's size independent of T.
+    With a boolean `mask` (batch, positions) the logits are (batch, positions, classes) and the mean
+    is over the positions where the mask is true.
 
     Source: Hinton, Vinyals, Dean (2015), Distilling the Knowledge in a Neural Network, section 2.
     """
@@ -40,11 +40,11 @@ def kd_loss(
 def label_loss(
     logits: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Cross-entropy of logits (batch, classes) against labels (batch,), the batch mean in nats.
+    """Return the cross-entropy of logits (batch, classes) and labels (batch,), mean in nats.
 
-    A text whose label is -1 has no cross-entropy. It counts in the mean all the same, so that the
-    weight of a labelled text does not depend on its neighbours. With a boolean `mask` (batch,
-    positions) both have positions, and the mean is over those where it is true.
+    A text whose label is -1 has no cross-entropy. It still counts in the mean, so that the weight
+    of a labelled text does not depend on its batch. With a boolean `mask` (batch, positions) the
+    logits and labels have positions, and the mean is over those where the mask is true.
     """
     if mask is not None:
         logits, labels = logits[mask], labels[mask]
@@ -54,7 +54,10 @@ def label_loss(
 def distillation_loss(
     temperature: float, alpha: float, *, hard: HardLoss = label_loss, soft: SoftLoss = kd_loss
 ) -> LossFunction:
-    """alpha x `soft` loss + (1 - alpha) x `hard` loss; `alpha` 0 needs no teacher logits."""
+    """Return the loss function alpha x `soft` + (1 - alpha) x `hard`.
+
+    It needs no teacher logits if `alpha` is 0. Otherwise it raises ValueError without them.
+    """
 
     def loss(
         logits: torch.Tensor, labels: torch.Tensor, teacher_logits: torch.Tensor | None
@@ -75,11 +78,16 @@ def hidden_loss(
     mask: torch.Tensor,
     projection: nn.Module | None = None,
 ) -> torch.Tensor:
-    """Mean squared error of hidden states, as a share of the teacher's mean square.
+    """Return the mean squared error of hidden states divided by the teacher's mean square.
 
-    `student_hidden` (batch, seq, d) goes through `projection` (d -> D) where the widths differ;
-    `teacher_hidden` (batch, seq, D); `mask` (batch, seq) is 0 at padding. 0 for equal states, 1 for
-    a student that answers 0: neither width nor scale of the teacher changes the loss's weight.
+    The loss is 0 for equal states and 1 for a student whose states are 0. Neither the width nor the
+    scale of the teacher changes the weight of the loss.
+
+    Args:
+        student_hidden: The student's states (batch, seq, d).
+        teacher_hidden: The teacher's states (batch, seq, D).
+        mask: 0 at padding (batch, seq).
+        projection: A map from d to D, needed if the widths differ.
 
     Source: Jiao et al. (2020), TinyBERT, equation 8, divided by the teacher's mean square.
     """
@@ -92,7 +100,10 @@ def hidden_loss(
 
 
 def mean_state(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The mean over real tokens, (batch, 1, D) of (batch, seq, D); `mask` is 0 at padding."""
+    """Return the mean over tokens (batch, 1, D) of `hidden` (batch, seq, D).
+
+    `mask` (batch, seq) is 0 at padding, which the mean leaves out.
+    """
     weights = mask.unsqueeze(-1).float()
     return (hidden.float() * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
 
@@ -100,13 +111,13 @@ def mean_state(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def attention_loss(
     student_attention: torch.Tensor, teacher_attention: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
-    """KL(teacher || student) of attention distributions in nats, mean over heads and real tokens.
+    """Return KL(teacher || student) of attention in nats, mean over heads and unpadded tokens.
 
-    Both are (batch, heads, seq, seq) after the softmax; `mask` (batch, seq) is 0 at padding. Where
-    the numbers of heads differ, the means over the heads are compared.
+    Both distributions are (batch, heads, seq, seq) after the softmax. `mask` (batch, seq) is 0 at
+    padding. If the numbers of heads differ, the means over the heads are compared.
 
-    Source: Sun et al. (2020), MobileBERT, equation 2 (library models give the distributions only,
-    not the scores that TinyBERT compares).
+    Source: Sun et al. (2020), MobileBERT, equation 2. Library models return the distributions only,
+    not the scores that TinyBERT compares.
     """
     student, teacher = student_attention.float(), teacher_attention.float()
     if student.shape[1] != teacher.shape[1]:

@@ -1,6 +1,6 @@
-"""Gradual pruning: how much is pruned when, counted so that a killed training goes on the same way.
+"""The schedule of gradual pruning, which a resumed training continues unchanged.
 
-Counter and masks are buffers of the model: the Trainer's checkpoints hold them.
+The counter and the masks are buffers of the model, so the Trainer's checkpoints hold them.
 """
 
 import math
@@ -14,7 +14,9 @@ from lmopt.training.trainer import TrainingSettings
 
 
 def cubic(progress: float) -> float:
-    """Share of the final sparsity at `progress` in [0, 1]: fast at first, while much is redundant.
+    """Return the share of the final sparsity at `progress` in [0, 1].
+
+    It rises fast at first, while many weights are redundant.
 
     Source: Zhu & Gupta (2017), To prune, or not to prune, equation 1, with initial sparsity 0.
     """
@@ -22,7 +24,7 @@ def cubic(progress: float) -> float:
 
 
 def optimizer_steps(examples: int, settings: TrainingSettings) -> int:
-    """How many steps `train_classifier` takes on so many examples."""
+    """Return the number of optimizer steps that `train_classifier` takes on `examples` examples."""
     chosen = len(subset(examples, settings.train_examples, settings.seed))
     return math.ceil(settings.epochs * math.ceil(chosen / settings.batch_size))
 
@@ -30,10 +32,10 @@ def optimizer_steps(examples: int, settings: TrainingSettings) -> int:
 def on_schedule(
     model: PreTrainedModel, steps: int, updates: int, update: Callable[[float], None]
 ) -> Callable[[], None]:
-    """A function for `after_step` that calls `update(progress)` at `updates` of `steps` steps.
+    """Return a callback for `after_step` that calls `update(progress)` at `updates` of the steps.
 
-    The last update has progress 1. The count is the model's buffer `schedule_step`: delete it
-    before the model is saved.
+    The last update has progress 1. The model's buffer `schedule_step` counts the steps. The caller
+    must delete it before the model is saved.
     """
     due = {max(1, round(i * steps / updates)) for i in range(1, updates + 1)}
     model.register_buffer("schedule_step", torch.zeros((), dtype=torch.long))

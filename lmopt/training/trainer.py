@@ -1,7 +1,7 @@
-"""Train a classifier with transformers.Trainer: resumable, reproducible, and nothing else.
+"""Train a classifier with transformers.Trainer, resumable and reproducible.
 
-No evaluation, logging or saving beyond a checkpoint each minute; batches of similar length, padded
-to their longest text; bf16 where the processor has it.
+The trainer neither evaluates nor logs, and it saves a checkpoint each minute only. Batches hold
+texts of similar length, padded to the longest one. Training uses bf16 if the device supports it.
 """
 
 import logging
@@ -42,18 +42,21 @@ from lmopt.training.imitation import FeatureLoss
 from lmopt.training.losses import LossFunction
 
 log = logging.getLogger("lmopt")
-# Where jobs are preempted often, or a model takes long to write, a minute is not right.
+# Frequent preemption needs a shorter interval, and a model that is slow to write a longer one.
 CHECKPOINT_SECONDS = float(os.environ.get("LMOPT_CHECKPOINT_S", "60"))
-COMPLETE = "complete"  # Written into a checkpoint folder after everything else.
+COMPLETE = "complete"  # This marker is written into a checkpoint folder last.
 
 
 class DivergedError(UserError):
-    """The loss is not finite: the trial has failed and has no numbers."""
+    """The loss is not finite. The trial has failed and has no results."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How long and how fast to train. `train_examples` and `dropout`: None for all, the model's."""
+    """The hyperparameters of a training.
+
+    `train_examples` None means all examples. `dropout` None keeps the model's own value.
+    """
 
     epochs: float
     learning_rate: float
@@ -78,21 +81,31 @@ def train_classifier(
     after_step: Callable[[], None] | None = None,
     features: FeatureLoss | None = None,
 ) -> None:
-    """Train `model` in place; continue from the newest complete checkpoint in `scratch`.
+    """Train `model` in place and resume from the newest complete checkpoint in `scratch`.
 
-    `after_step` runs after every optimizer step (a pruning mask is held there); `features` are
-    losses beside `loss_function`, against a teacher that reads each batch too.
-    Raises DivergedError as soon as the loss is not finite.
+    Args:
+        model: The classifier.
+        examples: The training examples.
+        loss_function: The loss of the logits.
+        settings: The hyperparameters.
+        scratch: The folder of the checkpoints.
+        stage: The name that progress and logs show.
+        progress: A callback for the share of steps done.
+        after_step: A callback that runs after every optimizer step, for example a pruning mask.
+        features: Further losses, against a teacher's hidden states and attention.
+
+    Raises:
+        DivergedError: The loss is not finite.
     """
     target = pick_device(settings.device)
-    if target.type == "cpu":  # The backward of torch's fused attention takes 5 times as long there.
+    if target.type == "cpu":  # The backward of torch's fused attention takes 5 times as long.
         model.set_attn_implementation("eager")
     for module in model.modules():
         if isinstance(module, torch.nn.Embedding):
             module.requires_grad_(not settings.freeze_embeddings)
         if isinstance(module, torch.nn.Dropout) and settings.dropout is not None:
             module.p = settings.dropout
-    # Factorised ones are more than a table.
+    # Factorised embeddings have a linear layer too.
     model.get_input_embeddings().requires_grad_(not settings.freeze_embeddings)
     arguments = TrainingArguments(
         output_dir=str(scratch),
@@ -143,14 +156,14 @@ def use_one_gpu(arguments: TrainingArguments) -> None:
 
 
 def newest_checkpoint(scratch: Path) -> Path | None:
-    """The newest checkpoint that was written to its end."""
+    """Return the newest checkpoint that is complete; None if there is none."""
     complete = scratch.glob(f"checkpoint-*/{COMPLETE}")
     steps = {int(marker.parent.name.split("-")[1]): marker.parent for marker in complete}
     return steps[max(steps)] if steps else None
 
 
 class ClassifierTrainer(Trainer):  # type: ignore[misc]
-    """Trainer with our loss and our resumable order of examples."""
+    """A Trainer with lmopt's loss and its resumable order of examples."""
 
     loss_function: LossFunction
     features: FeatureLoss | None = None
@@ -181,7 +194,7 @@ class ClassifierTrainer(Trainer):  # type: ignore[misc]
 
 
 class StepCallback(TrainerCallback):  # type: ignore[misc]
-    """After each step: hold the mask, report progress each second, save each minute."""
+    """A callback that runs `after_step`, reports progress each second and saves each minute."""
 
     def __init__(
         self, stage: str, progress: Progress | None, after_step: Callable[[], None] | None
@@ -227,7 +240,7 @@ def predict_logits(
     stage: str = "teacher_logits",
     progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Logits (n, classes) of all texts, in batches of similar length."""
+    """Return the logits (n, classes) of all texts, computed in batches of similar length."""
     target = pick_device(device)
     model = model.to(target).eval()
     order = np.argsort(tokens.lengths, kind="stable")

@@ -1,1 +1,1 @@
-"""How a matrix is stored: rounding and the storage plan that training and artifacts share."""
+"""Rounding of weights, and the storage plan that training and artifacts share."""

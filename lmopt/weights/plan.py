@@ -1,4 +1,4 @@
-"""Which matrix of a model is stored how: the plan that training and the artifact share."""
+"""The storage plan: the format of each matrix, which training and the artifact share."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from torch import nn
 from lmopt.weights.rounding import Format
 
 MAX_GROUP_SIZE = 64
-MIN_GROUP_SIZE = 8  # A 16-bit scale for fewer weights costs more than it gives.
+MIN_GROUP_SIZE = 8  # A 16-bit scale for fewer weights costs more bits than it saves.
 
 
 class Codebook(NamedTuple):
@@ -18,30 +18,30 @@ class Codebook(NamedTuple):
 
     @property
     def bits_per_weight(self) -> float:
-        """Stored bits of a weight: OpenVINO has indices of 1, 2, 3, 4, 6 and 8 bits."""
+        """Return the stored bits per weight. OpenVINO has indices of 1, 2, 3, 4, 6 and 8 bits."""
         return float(next(bits for bits in (1, 2, 3, 4, 6, 8) if 2**bits >= self.clusters))
 
 
 Storage = Format | Codebook
 Plan = dict[str, Storage]
-"""Name of a parameter -> how it is stored."""
+"""The storage format of each parameter, by its name."""
 HALF = Format(16)
 
 
 def matrices(model: nn.Module) -> dict[str, nn.Linear | nn.Embedding]:
-    """The linear and embedding layers of a model by the names of their weights.
+    """Return the linear and embedding layers of a model by the names of their weights.
 
-    A layer that several places share (ALBERT) comes once.
+    A layer that several places share (ALBERT) appears once.
     """
     kinds = (nn.Linear, nn.Embedding)
     return {f"{name}.weight": m for name, m in model.named_modules() if isinstance(m, kinds)}
 
 
 def group_size(width: int) -> int:
-    """How many weights share a scale: the largest number up to 64 that divides the row's width.
+    """Return the number of weights per scale: the largest divisor of the row's width up to 64.
 
-    64 for BERT's 384 and 1536, 52 and 60 for rubert-tiny2's 312 and 600; -1 (one scale for a whole
-    row) where the width has no useful divisor.
+    It is 64 for BERT's 384 and 1536, and 52 and 60 for rubert-tiny2's 312 and 600. It is -1 (one
+    scale per row) if this divisor is below `MIN_GROUP_SIZE`.
     """
     best = max(n for n in range(1, MAX_GROUP_SIZE + 1) if width % n == 0)
     return best if best >= MIN_GROUP_SIZE else -1
@@ -57,10 +57,11 @@ def plan_storage(
     embedding_clusters: int | None = None,
     sensitive: Collection[str] = (),
 ) -> Plan:
-    """How each matrix is stored: embeddings at their own width where one is given.
+    """Return the storage format of each matrix.
 
-    Matrices named in `sensitive` are kept at 8 bits.
-    Rows shorter than `MIN_GROUP_SIZE` stay at 16 bits: their scales would be larger than they are.
+    Embeddings use `embedding_bits` and `embedding_clusters` if these are given. Matrices named in
+    `sensitive` are kept at 8 bits. Rows shorter than `MIN_GROUP_SIZE` stay at 16 bits, because
+    their scales would be larger than the rows.
     """
     plan: Plan = {}
     for name, module in matrices(model).items():
@@ -83,7 +84,7 @@ def plan_storage(
 
 
 def planned_bytes(model: nn.Module, plan: Plan) -> int:
-    """Bytes of the planned matrices by arithmetic; what is not in the plan takes 4 bytes each.
+    """Return the bytes of the planned matrices and 4 bytes for each other parameter.
 
     The artifact adds its graph (XML), codebooks and the scales of whole rows.
     """

@@ -1,7 +1,7 @@
-"""What a weight becomes when it is stored in few bits: the artifact's rounding, in torch.
+"""The rounding of weights that are stored in few bits, in torch.
 
-The formulas are NNCF's (nncf/quantization/algorithms/weight_compression/weight_lowering.py); a
-test holds the two together. Training and artifact share this code, so they agree.
+The formulas are NNCF's (nncf/quantization/algorithms/weight_compression/weight_lowering.py), and a
+test compares the two. Training and artifact share this code, so they agree.
 """
 
 from typing import Any, NamedTuple
@@ -19,9 +19,9 @@ NF4_LEVELS = (
 
 
 class Format(NamedTuple):
-    """How a matrix is stored: `bits` a weight, integers or NF4, `group` weights to a scale.
+    """A storage format: `bits` per weight, integers or NF4, `group` weights per scale.
 
-    `group` -1: a scale for each row. 16 and 32 bits are floating point and have no scale.
+    `group` -1 means one scale per row. 16 and 32 bits are floating point and have no scale.
     """
 
     bits: int
@@ -30,7 +30,7 @@ class Format(NamedTuple):
 
     @property
     def bits_per_weight(self) -> float:
-        """Stored bits of a weight, with its share of a 16-bit scale and of a zero point."""
+        """Return the stored bits per weight, with its share of a 16-bit scale and a zero point."""
         if self.bits >= 16 or self.group == -1:
             return float(self.bits)
         zero_point = self.bits if self.bits == 4 and self.number_format == "int" else 0
@@ -41,7 +41,7 @@ class Quantized(NamedTuple):
     """Codes of a matrix (rows, width) in groups; value = (level of the code - zero) x scale.
 
     `codes` (rows, groups, group) count from 0. `zero` and `scale` are (rows, groups, 1), `scale` in
-    half precision as stored. `levels` (2^bits,) where they are not the codes themselves.
+    half precision as stored. `levels` (2^bits,) is None if the codes are the levels.
     """
 
     codes: torch.Tensor
@@ -50,16 +50,16 @@ class Quantized(NamedTuple):
     levels: torch.Tensor | None = None
 
     def values(self) -> torch.Tensor:
-        """The matrix (rows, groups, group) that was stored."""
+        """Return the stored values (rows, groups, group)."""
         levels = self.codes if self.levels is None else self.levels[self.codes.long()]
         return (levels - self.zero) * self.scale.float()
 
 
 def quantize(weight: torch.Tensor, stored: Format) -> Quantized:
-    """Round a matrix (..., width) to what an artifact of fewer than 16 bits holds.
+    """Round a matrix (..., width) to fewer than 16 bits, as an artifact stores it.
 
-    8 bits: asymmetric, a scale for each row. 4 bits: asymmetric by group, or NF4. 3 and 2 bits:
-    symmetric by group with a signed scale, which puts the largest magnitude on the lowest level.
+    8 bits are asymmetric with a scale per row. 4 bits are asymmetric per group, or NF4. 3 and 2
+    bits are symmetric per group. Their signed scale maps the largest magnitude to the lowest level.
     """
     width = weight.shape[-1] if stored.bits == 8 or stored.group == -1 else stored.group
     groups = weight.float().reshape(*weight.shape[:-1], -1, width)
@@ -69,7 +69,7 @@ def quantize(weight: torch.Tensor, stored: Format) -> Quantized:
 
 
 def fake_quantize(weight: torch.Tensor, stored: Format) -> torch.Tensor:
-    """The values that `weight` (..., width) has after it was stored and read back."""
+    """Return the values that `weight` (..., width) has after it is stored and read back."""
     if stored.bits >= 16:
         return weight.half().to(weight.dtype) if stored.bits == 16 else weight
     return quantize(weight, stored).values().reshape(weight.shape).to(weight.dtype)
@@ -116,7 +116,7 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def straight_through(weight: torch.Tensor, stored: Format) -> torch.Tensor:
-    """`fake_quantize` with the identity as its gradient.
+    """Return `fake_quantize` of the weight, with the identity as gradient.
 
     Source: Bengio, Léonard, Courville (2013), Estimating or Propagating Gradients Through
     Stochastic Neurons, section 3.3.

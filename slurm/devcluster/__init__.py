@@ -1,1 +1,1 @@
-"""A private Slurm on this machine, to try a sweep on and to test against."""
+"""A private Slurm cluster on this machine, for trying out sweeps and for tests."""

@@ -1,4 +1,4 @@
-"""A private Slurm on this machine, to try a sweep on and to test against.
+"""Run a private Slurm cluster on this machine, for trying out sweeps and for tests.
 
     python -m slurm.devcluster up [--nodes 2] [--no-accounting]
     export SLURM_CONF=...                # the line that `up` prints
@@ -6,7 +6,7 @@
     python -m slurm.devcluster down
 
 munge, slurmctld, several slurmd, and slurmdbd with MariaDB run on loopback in one private folder
-with ports of their own; nothing of the system's Slurm, munge or MariaDB is touched.
+with their own ports. The system's own Slurm, munge and MariaDB are not touched.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Start and stop of a development cluster (slurm/devcluster.py is its command)."""
+"""Start and stop a development cluster (`python -m slurm.devcluster` is its command)."""
 
 import contextlib
 import getpass
@@ -28,11 +28,11 @@ from slurm.devcluster.servers import server_running, start_server, stop_servers
 from slurm.errors import UserError
 from slurm.files import private_folder, write_atomic
 
-_SOCKET_PATH_LIMIT = 107  # bytes, of a Unix socket
+_SOCKET_PATH_LIMIT = 107  # Bytes in the path of a Unix socket.
 
 
 class ClusterError(UserError):
-    """The development cluster cannot do this; one line with the remedy."""
+    """The development cluster cannot do this. The message is one line with the remedy."""
 
 
 def new_config(
@@ -47,7 +47,7 @@ def new_config(
     """Return a configuration with free ports and names.
 
     A node has its share of the machine's CPUs and is kept to them. With `node_cpus` it has that
-    number: the nodes together may then have more CPUs than the machine.
+    number, and the nodes together may then have more CPUs than the machine.
     """
     ports = free_ports(nodes + 2)
     memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
@@ -66,21 +66,25 @@ def new_config(
 
 
 def up(folder: Path, config: ClusterConfig) -> ClusterConfig:
-    """Start the cluster, or those of its servers that do not run; returns its configuration.
+    """Start the cluster, or those of its servers that do not run, and return its configuration.
 
-    A cluster that is there, running or crashed, keeps the configuration that it has. Raises
-    ClusterError, MissingPackagesError or ServerError.
+    An existing cluster, running or crashed, keeps its configuration.
+
+    Raises:
+        ClusterError: The folder cannot be used.
+        MissingPackagesError: A package is not installed.
+        ServerError: A server does not start.
     """
     folder = folder.absolute()
     if len(str(folder / "mysql.socket")) > _SOCKET_PATH_LIMIT - 8:
         raise ClusterError(
             f"the path of a socket would be too long in {folder}: use --dir /tmp/dev"
         )
-    if re.search(r"[\s#\\%]", str(folder)):  # slurm.conf has no quotes
+    if re.search(r"[\s#\\%]", str(folder)):  # slurm.conf has no quoting.
         raise ClusterError(f"no blank, #, \\ or % may be in {str(folder)!r}: use --dir /tmp/dev")
     known = read_config(folder)
     if known is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        # `down` removes the folder with all that is in it.
+        # `down` removes the folder with all its contents.
         raise ClusterError(f"{folder} is there and no cluster's: give --dir a new or empty folder")
     config = known or config
     check_packages(accounting=config.accounting)
@@ -114,7 +118,7 @@ def down(folder: Path) -> None:
 
 
 def status(folder: Path) -> str:
-    """Servers and nodes of the cluster, one a line."""
+    """Return the states of the cluster's servers and nodes, one per line."""
     config = read_config(folder)
     if config is None:
         return f"no cluster in {folder}"
@@ -127,7 +131,7 @@ def status(folder: Path) -> str:
 
 
 def start_controller(folder: Path) -> None:
-    """Start slurmctld, as after `stop_controller`."""
+    """Start slurmctld, for example after `stop_controller`."""
     start_server(
         folder,
         "slurmctld",
@@ -138,7 +142,7 @@ def start_controller(folder: Path) -> None:
 
 
 def stop_controller(folder: Path) -> None:
-    """Stop slurmctld: squeue and sbatch get no answer, jobs run on."""
+    """Stop slurmctld; squeue and sbatch then get no answer, but jobs run on."""
     stop_servers(folder, ["slurmctld"])
 
 
@@ -157,9 +161,9 @@ def start_node(folder: Path, node: str) -> None:
 
 
 def stop_node(folder: Path, node: str) -> None:
-    """Kill a node's slurmd and call the node DOWN, which Slurm would do half a minute later.
+    """Kill a node's slurmd and mark the node DOWN, as Slurm would do half a minute later.
 
-    The processes of its jobs run on, as on a network split.
+    The processes of its jobs run on, as they do when the network fails.
     """
     _known(folder, node)
     stop_servers(folder, [f"slurmd-{node}"], how=signal.SIGKILL)
@@ -173,10 +177,11 @@ def call(folder: Path, *command: str, check: bool = True) -> "subprocess.Complet
 
 
 def read_config(folder: Path) -> ClusterConfig | None:
-    """The configuration of the cluster in `folder`, None if there is none.
+    """Return the configuration of the cluster in `folder`; None if there is none.
 
-    Raises ForeignFolderError for a folder that another user can write to: they could name any
-    process of this user as one of its servers, to be stopped.
+    Raises:
+        ForeignFolderError: Another user can write to the folder, and could record any process of
+            this user as a server to be stopped.
     """
     try:
         if (folder / "cluster.json").exists():
@@ -189,7 +194,7 @@ def read_config(folder: Path) -> ClusterConfig | None:
 
 
 def variables(folder: Path) -> dict[str, str]:
-    """What leads Slurm's commands to the cluster."""
+    """Return the environment variables that point Slurm's commands to the cluster."""
     return {"SLURM_CONF": str(folder.absolute() / "slurm.conf")}
 
 
@@ -202,7 +207,7 @@ def _known(folder: Path, node: str) -> ClusterConfig:
 
 
 def _own_cores(config: ClusterConfig, index: int) -> list[int] | None:
-    """Cores of the machine for one node alone, where there are enough for all of them."""
+    """Return the cores of one node; None if the machine has too few for all nodes."""
     cores = sorted(os.sched_getaffinity(0))
     if len(config.nodes) * config.node_cpus > len(cores):
         return None
@@ -222,7 +227,7 @@ def _start_munge(folder: Path) -> None:
     path = folder / "munge.socket"
     options = {"socket": path, "key-file": key, "log-file": folder / "munged.log"}
     options |= {"pid-file": folder / "munged.pid", "seed-file": folder / "munged.seed"}
-    # By force: munged has doubts about root as its user, and about a folder below /tmp.
+    # Without --force, munged objects to root as its user and to a folder below /tmp.
     command = [program("munged"), "--foreground", "--force"]
     command += [f"--{option}={value}" for option, value in options.items()]
     start_server(folder, "munged", command, ready=lambda: _accepts(path))
@@ -235,7 +240,7 @@ def _start_accounting(folder: Path, config: ClusterConfig) -> None:
         install = [program("mariadb-install-db"), "--no-defaults", f"--datadir={data}", *root]
         subprocess.run([*install, "--skip-test-db"], check=True, capture_output=True)
     options = [f"--datadir={data}", f"--socket={path}", f"--pid-file={folder}/mysql.pid"]
-    # The folder is private: who can reach the socket is its owner.
+    # The folder is private: only its owner can reach the socket.
     options += ["--skip-networking", "--skip-grant-tables", "--innodb-buffer-pool-size=64M"]
     options += ["--innodb-flush-log-at-trx-commit=0", *root]
     command = [program("mariadbd"), "--no-defaults", *options]
@@ -250,20 +255,20 @@ def _start_accounting(folder: Path, config: ClusterConfig) -> None:
 
 
 def _add_account(folder: Path) -> None:
-    """An account for the user: accounts are what limits such as MaxSubmitJobs hang on."""
+    """Add an account for the user, because limits like MaxSubmitJobs belong to accounts."""
     add = ["sacctmgr", "--immediate", "add"]
     call(folder, *add, "account", "dev", check=False)
     call(folder, *add, "user", getpass.getuser(), "account=dev", check=False)
 
 
 def _kill_jobs(folder: Path) -> None:
-    """Kill the processes of all jobs, those too that run on after their node was lost."""
+    """Kill the processes of all jobs, including those whose node was lost."""
     if server_running(folder, "slurmctld"):
         call(folder, "scancel", f"--user={getpass.getuser()}", check=False)
     mark = f"SLURM_CONF={variables(folder)['SLURM_CONF']}\0".encode()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            # Not environ(), which ends at the gap that slurmstepd's title leaves in its own.
+            # psutil's environ() stops at the gap that slurmstepd's title leaves in its environment.
             environment = Path(f"/proc/{process.pid}/environ").read_bytes()
             of_job = b"SLURM_JOB_ID=" in environment or process.name() == "slurmstepd"
             if mark in environment and of_job:
@@ -282,5 +287,5 @@ def _listens(port: int) -> bool:
 
 def _remove_cgroup(cgroup: Path) -> None:
     for path, _, _ in os.walk(cgroup, topdown=False):
-        with contextlib.suppress(OSError):  # busy: it only costs the next cluster this name
+        with contextlib.suppress(OSError):  # A busy one blocks only this node name.
             Path(path).rmdir()

@@ -1,4 +1,4 @@
-"""Configuration files of a development cluster: everything on loopback, in one private folder."""
+"""Configuration files of a development cluster on loopback, in one private folder."""
 
 import contextlib
 import getpass
@@ -14,7 +14,7 @@ _NODE_LIST_LIMIT = 1000
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """What a cluster was started with; `up` after a crash starts the same again."""
+    """The configuration of a cluster. `up` uses it again after a crash."""
 
     nodes: tuple[str, ...]
     node_cpus: int
@@ -25,11 +25,11 @@ class ClusterConfig:
     controller_port: int
     dbd_port: int
     node_ports: tuple[int, ...]
-    settings: dict[str, str] = field(default_factory=dict)  # further lines of slurm.conf
+    settings: dict[str, str] = field(default_factory=dict)  # Further lines of slurm.conf.
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on, below those that the kernel gives to clients."""
+    """Return unused ports of loopback, below the range that the kernel assigns to clients."""
     ports: list[int] = []
     while len(ports) < count:
         port = random.randrange(20_000, 32_000)
@@ -40,7 +40,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def cgroups_writable() -> bool:
-    """Whether jobs can be held to their memory by cgroup v1: else their limits are not enforced."""
+    """Return whether cgroup v1 can enforce the memory limits of jobs."""
     return (
         all(os.access(_CGROUPS / name, os.W_OK) for name in ("memory", "freezer", "cpuset"))
         and (_CGROUPS / "memory" / "memory.limit_in_bytes").exists()
@@ -48,12 +48,15 @@ def cgroups_writable() -> bool:
 
 
 def node_cgroups(node: str) -> list[Path]:
-    """Slurm's cgroups of a node, whose name is fixed: two clusters must not share a node's name."""
+    """Return Slurm's cgroups of a node.
+
+    Slurm derives their names from the node's name, so two clusters must not share a node's name.
+    """
     return [path for path in _CGROUPS.glob(f"*/slurm_{node}") if path.is_dir()]
 
 
 def free_node_names(count: int) -> tuple[str, ...]:
-    """n1, n2, ... unless another cluster of this machine has them."""
+    """Return the names n1, n2, ... that no other cluster of this machine uses."""
     names = (f"n{number}" for number in range(1, _NODE_LIST_LIMIT))
     return tuple([name for name in names if not node_cgroups(name)][:count])
 
@@ -79,12 +82,12 @@ def _slurm_conf(folder: Path, config: ClusterConfig) -> str:
         "ClusterName": "dev",
         "SlurmctldHost": f"{host}({address or '127.0.0.1'})",
         "SlurmctldPort": config.controller_port,
-        # Or the servers listen on every address; the name must lead to loopback for it.
+        # Without it the servers listen on every address. The host name must resolve to loopback.
         "CommunicationParameters": "NoInAddrAny,NoCtldInAddrAny" if address else "",
         "SlurmUser": user,
         "SlurmdUser": user,
         "AuthType": "auth/munge",
-        # A requeued job waits for as long as credentials last, 120 s by default.
+        # A requeued job waits until its credentials expire, after 120 s by default.
         "AuthInfo": f"socket={folder}/munge.socket,cred_expire=10",
         "StateSaveLocation": f"{folder}/state",
         "SlurmdSpoolDir": f"{folder}/spool-%n",
@@ -103,7 +106,7 @@ def _slurm_conf(folder: Path, config: ClusterConfig) -> str:
         # A virtual node may have more CPUs and memory than its share of the machine.
         "SlurmdParameters": "config_overrides",
         "ReturnToService": 2,
-        "SlurmdTimeout": 30,  # a busy laptop answers late, and its nodes are not lost for it
+        "SlurmdTimeout": 30,  # A busy laptop may answer late.
         "KillWait": 15,
         "MpiDefault": "none",
         "MailProg": "/bin/true",
@@ -113,7 +116,7 @@ def _slurm_conf(folder: Path, config: ClusterConfig) -> str:
             "AccountingStorageType": "accounting_storage/slurmdbd",
             "AccountingStorageHost": address or "127.0.0.1",
             "AccountingStoragePort": config.dbd_port,
-            "AccountingStoragePass": f"{folder}/munge.socket",  # the one way to name it here
+            "AccountingStoragePass": f"{folder}/munge.socket",  # The accounting's munge socket.
             "AccountingStorageEnforce": "limits",
         }
     lines = [f"{key}={value}" for key, value in (settings | config.settings).items() if value]

@@ -1,4 +1,4 @@
-"""The packages that a development cluster is made of."""
+"""The packages that a development cluster needs."""
 
 import os
 import shutil
@@ -21,13 +21,14 @@ _ACCOUNTING_PACKAGES = {
 
 
 class MissingPackagesError(UserError):
-    """Slurm's packages are not on this machine; the message says how to get them."""
+    """Slurm's packages are not on this machine. The message names the command to install them."""
 
 
 def program(name: str) -> str:
-    """Path of a server, which may be outside of a user's PATH.
+    """Return the path of a program, which may be outside the user's PATH.
 
-    Raises MissingPackagesError.
+    Raises:
+        MissingPackagesError: The program is not installed.
     """
     path = shutil.which(name, path=_SEARCH)
     if path is None:
@@ -37,17 +38,21 @@ def program(name: str) -> str:
 
 
 def missing_packages(*, accounting: bool) -> list[str]:
-    """Debian's names of the packages that a cluster needs and this machine has not."""
+    """Return Debian's names of the packages that a cluster needs and this machine lacks."""
     wanted = _PACKAGES | (_ACCOUNTING_PACKAGES if accounting else {})
     missing = {
         package for name, package in wanted.items() if shutil.which(name, path=_SEARCH) is None
     }
-    # Debian keeps Slurm's plugins apart, with no program among them.
+    # Debian has Slurm's plugins in a separate package without a program to look for.
     return sorted(missing | ({"slurm-wlm-basic-plugins"} if missing else set()))
 
 
 def check_packages(*, accounting: bool) -> None:
-    """Raise MissingPackagesError, with the line that installs what is missing."""
+    """Check that all packages are installed.
+
+    Raises:
+        MissingPackagesError: Some are missing; the message has the command to install them.
+    """
     missing = missing_packages(accounting=accounting)
     if missing:
         raise MissingPackagesError(
@@ -58,13 +63,17 @@ def check_packages(*, accounting: bool) -> None:
 
 
 def install_packages() -> None:
-    """Install what is missing with apt-get. Raises MissingPackagesError where that cannot be."""
+    """Install the missing packages with apt-get.
+
+    Raises:
+        MissingPackagesError: The user is not root, or the machine has no apt-get.
+    """
     missing = missing_packages(accounting=True)
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         check_packages(accounting=True)
-    # Debian would start the servers, with the system's own configuration.
+    # Otherwise Debian starts the servers with the system's own configuration.
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
         subprocess.run(["apt-get", "--quiet", *arguments], env=environment, check=True)

@@ -1,4 +1,4 @@
-"""The servers of a development cluster: each is stopped by the process that was recorded for it."""
+"""Start and stop the servers of a development cluster by their recorded processes."""
 
 import json
 import os
@@ -17,7 +17,7 @@ _STOP_SECONDS = 20.0
 
 
 class ServerError(RuntimeError):
-    """A server did not come up; the message ends with the last lines of its log."""
+    """A server did not start. The message ends with the last lines of its log."""
 
 
 def start_server(
@@ -32,8 +32,11 @@ def start_server(
 ) -> None:
     """Start a server of the cluster, unless it runs, and wait until it is ready.
 
-    It stays in the foreground of a session of its own, so that its process id is the one known
-    here. Raises ServerError.
+    The server stays in the foreground of its own session, so that the recorded process id is its
+    own.
+
+    Raises:
+        ServerError: It exits, or it is not ready in time.
     """
     if not server_running(folder, name):
         with (folder / f"{name}.log").open("ab") as log:
@@ -58,7 +61,7 @@ def start_server(
 def stop_servers(
     folder: Path, names: Sequence[str], *, how: signal.Signals = signal.SIGTERM
 ) -> None:
-    """Stop those servers that run, by force if they do not stop in time."""
+    """Stop the running servers among `names`, and kill those that do not stop in time."""
     recorded = _recorded(folder)
     processes = []
     for name in names:
