@@ -10,7 +10,6 @@ import pandas as pd
 from optuna.trial import TrialState
 
 from analysis.rows.table import compact, load_results, read_rows
-from slurm.commands import is_passing
 from slurm.profile import JobResources
 from slurm.records import Job
 from slurm.states import LIVE, JobState, job_states
@@ -150,9 +149,9 @@ def _launch_next(run: Run, number: int, lost: Sequence[Orphan]) -> None:
     def refused(error: SubmissionError) -> None:
         nonlocal run, worker
         said = run.profile.job("worker")
-        if is_passing(str(error)):
+        if error.refusal == "passing":
             return
-        if "node" in str(error) and worker.exclude != said.exclude:
+        if error.refusal == "nodes" and worker.exclude != said.exclude:
             # There may be no other node than those that failed.
             worker = worker.model_copy(update={"exclude": said.exclude})
         elif worker != said:
