@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from slurm.errors import SchedulerError
 from slurm.records import JOB_VARIABLE
@@ -30,6 +31,7 @@ _HOPELESS = re.compile(
     r"(Account|QOS)NotAllowed|Max(WallDuration|Cpu|Node|Mem|GRES)\w*PerJob",
     re.IGNORECASE,
 )
+_NODES = re.compile(r"\bnodes?\b")  # "Requested node configuration is not available"
 _OVER = re.compile(r"invalid job id|already completing or completed", re.IGNORECASE)
 # The one failure of squeue that is an answer: slurmctld has no such job.
 _UNKNOWN = re.compile(r"invalid job id", re.IGNORECASE)
@@ -137,9 +139,18 @@ def _held(state: str, reason: str) -> str:
     return "HELD" if state == "PENDING" and _HOPELESS.search(reason) else state
 
 
-def is_passing(words: str) -> bool:
-    """Whether Slurm refused a job for the moment only: it is away, or the queue is full."""
-    return bool(_SILENT.search(words) or _FULL.search(words))
+Refusal = Literal["passing", "nodes", "request"]
+
+
+def refusal_of(words: str) -> Refusal:
+    """Return what Slurm's words on a refused job are about.
+
+    "passing": it is away or the queue is full, and may take the job later; "nodes": no node fits;
+    "request": anything else that the job asks for.
+    """
+    if _SILENT.search(words) or _FULL.search(words):
+        return "passing"
+    return "nodes" if _NODES.search(words) else "request"
 
 
 def concerns_nodes(words: str) -> bool:

@@ -27,6 +27,10 @@ _SUBMISSION_FILE = re.compile(
 class SubmissionError(UserError):
     """The scheduler refused the jobs, in its own words; nothing of the submission is left."""
 
+    def __init__(self, message: str, refusal: scheduler.Refusal = "request") -> None:
+        super().__init__(message)
+        self.refusal = refusal
+
 
 def submit(
     profile: Profile,
@@ -79,7 +83,9 @@ def submit(
         if not isinstance(error, RuntimeError):  # what submitit raises for a refused sbatch
             raise
         words = scheduler.one_line(str(error))
-        raise SubmissionError(f"Slurm refused the {kind} jobs of {name}: {words}") from None
+        raise SubmissionError(
+            f"Slurm refused the {kind} jobs of {name}: {words}", scheduler.refusal_of(words)
+        ) from None
     return job_ids
 
 

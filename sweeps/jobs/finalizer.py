@@ -10,7 +10,6 @@ import pandas as pd
 from optuna.trial import TrialState
 
 from analysis.rows.table import compact, load_results, read_rows
-from slurm.commands import concerns_nodes, is_passing
 from slurm.profile import JobResources
 from slurm.records import Job, read_exit
 from slurm.states import LIVE, JobState, known_states
@@ -198,9 +197,9 @@ def _launch_next(run: Run, number: int, lost: Sequence[Orphan]) -> None:
     def refused(error: SubmissionError) -> None:
         nonlocal run, worker, elsewhere
         said = run.profile.job("worker")
-        if is_passing(str(error)):
+        if error.refusal == "passing":
             return
-        if concerns_nodes(str(error)) and (elsewhere or worker.exclude != said.exclude):
+        if error.refusal == "nodes" and (elsewhere or worker.exclude != said.exclude):
             # There may be no other node than those that failed.
             elsewhere = set()
             worker = worker.model_copy(update={"exclude": said.exclude})

@@ -65,6 +65,7 @@ def test_a_refused_array_leaves_nothing_and_says_what_slurm_said(
         "Slurm refused the worker jobs of my sweep: QOSMaxSubmitJobPerUserLimit;"
         " Batch job submission failed: Job violates limits"
     )
+    assert error.value.refusal == "passing"
     cancelled = set(" ".join(fake.calls("scancel")).split())
     assert cancelled == {f"{array}_{task}" for array in (101, 102) for task in range(4)}
     assert sorted(folder.iterdir()) == before
@@ -186,19 +187,22 @@ def test_a_job_that_waits_for_its_turn_waits(fake: FakeSlurm, tmp_path: Path, re
 
 
 @pytest.mark.parametrize(
-    ("words", "passing"),
+    ("words", "refusal"),
     [
-        ("QOSMaxSubmitJobPerUserLimit; Batch job submission failed: Job violates limits", True),
-        ("Batch job submission failed: Unable to contact slurm controller", True),
-        ("Batch job submission failed: Socket timed out on send/recv operation", True),
-        ("Batch job submission failed: Requested time limit is invalid", False),
-        ("Batch job submission failed: Memory required by task is not available", False),
-        ("Batch job submission failed: Requested node configuration is not available", False),
-        ("QOSMaxWallDurationPerJobLimit; Batch job submission failed: Job violates limits", False),
+        (
+            "QOSMaxSubmitJobPerUserLimit; Batch job submission failed: Job violates limits",
+            "passing",
+        ),
+        ("Batch job submission failed: Unable to contact slurm controller", "passing"),
+        ("Batch job submission failed: Socket timed out on send/recv operation", "passing"),
+        ("Batch job submission failed: Requested time limit is invalid", "request"),
+        ("Batch job submission failed: Memory required by task is not available", "request"),
+        ("Batch job submission failed: Requested node configuration is not available", "nodes"),
+        ("QOSMaxWallDurationPerJobLimit; Batch job submission failed: Job violates", "request"),
     ],
 )
-def test_a_full_queue_is_told_from_a_job_that_is_too_large(words: str, passing: bool) -> None:
-    assert scheduler.is_passing(words) == passing
+def test_a_full_queue_is_told_from_a_job_that_is_too_large(words: str, refusal: str) -> None:
+    assert scheduler.refusal_of(words) == refusal
 
 
 def test_states_of_many_jobs_are_one_call(fake: FakeSlurm, tmp_path: Path) -> None:

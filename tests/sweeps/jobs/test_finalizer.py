@@ -12,6 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from analysis.rows.table import final_attempts, read_rows
+from slurm.commands import refusal_of
 from slurm.profile import JobResources
 from slurm.records import Exit, Job, start_path, write_record
 from slurm.states import JobState
@@ -282,7 +283,9 @@ def refuse_growth(
     def launch(_: Run, *, worker: JobResources, **__: Any) -> None:
         asked.append(worker)
         if not fits(worker):
-            raise SubmissionError(f"Slurm refused the worker jobs: {words}")
+            # The name of a run says nothing of what was refused.
+            said = f"Slurm refused the worker jobs of lmopt-node-is-passing: {words}"
+            raise SubmissionError(said, refusal_of(words))
 
     monkeypatch.setattr(finalize, "launch", launch)
     monkeypatch.setattr(patience.time, "sleep", lambda _: None)
