@@ -1,4 +1,4 @@
-"""A worker and a bare loop run the same trials; their ratio is a number, no time is asserted."""
+"""A worker and a bare loop run the same trials: their ratio is one of equal work."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,6 @@ def test_both_run_the_same_trials(
         "runtime": {"rounds_b1": 3, "rounds_b32": 3},
         "study": {"trials": 2},
     }  # fmt: skip
-    ratio = sweep_ratio(definition, rounds=1)
-    assert ratio.value > 0
+    sweep_ratio(definition, rounds=1)
     one = [recipe.key() for recipe in ran[:2]]
     assert [recipe.key() for recipe in ran] == one * 4 and len(set(one)) == 2

@@ -17,7 +17,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 @pytest.fixture
 def wait() -> Callable[[Sequence[str], Path], dict[str, JobState]]:
     def states(job_ids: Sequence[str], folder: Path) -> dict[str, JobState]:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             found = job_states(job_ids, folder)
             if all(is_over(state) for state in found.values()):

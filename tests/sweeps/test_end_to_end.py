@@ -87,6 +87,7 @@ def workspace(
     definition["runtime"] = {"rounds_b1": 5, "rounds_b32": 3}
     definition["study"] = {"trials": 6}
     definition["resources"] = {"workers": 2}
+    definition["report"] = "tables"  # One of the README's commands writes the page.
     (folder / "my_sweep.yaml").write_text(yaml.safe_dump(definition), encoding="utf-8")
     (folder / "slurm").symlink_to(ROOT / "slurm")
     return folder
@@ -299,7 +300,7 @@ def test_ctrl_c_ends_a_local_run_and_resume_goes_on(
     )  # fmt: skip
     wait_for(lambda: run_dir.exists() and working_job(run_dir))
     process.send_signal(signal.SIGINT)
-    said, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=300)
     assert process.returncode == 130 and "Traceback" not in errors, errors
     assert "lmopt resume runs/interrupted" in said
     assert lmopt("status runs/interrupted", workspace)

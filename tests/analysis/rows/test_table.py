@@ -300,16 +300,18 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_row_or_none(tmp_path: Path
     )
     assert writer.stdout is not None
     assert writer.stdout.readline() == b"ready\n"
-    time.sleep(0.3)
+    while len(list((tmp_path / "trials").glob("*.parquet"))) < 20:
+        assert writer.poll() is None
+        time.sleep(0.01)
     writer.kill()
     writer.wait()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a torn row would be skipped with a warning
         rows = read_rows(tmp_path)
-    assert len(rows) == len(list((tmp_path / "trials").glob("*.parquet"))) > 0
+    assert len(rows) == len(list((tmp_path / "trials").glob("*.parquet"))) >= 20
 
 
-def test_many_rows_compact_and_load_fast(tmp_path: Path) -> None:
+def test_many_rows_load_whole(tmp_path: Path) -> None:
     write_row(ROW, tmp_path / "trials" / "0-0.parquet")
     table = pq.read_table(tmp_path / "trials" / "0-0.parquet")
     many = pa.concat_tables([table] * 10_000)
@@ -317,10 +319,8 @@ def test_many_rows_compact_and_load_fast(tmp_path: Path) -> None:
         many.schema.get_field_index("trial"), "trial", pa.array(range(10_000), pa.int64())
     )
     pq.write_table(many, tmp_path / "results.parquet")
-    begun = time.perf_counter()
-    rows = load_results(tmp_path / "results.parquet")
-    assert len(final_attempts(rows)) == 10_000
-    assert time.perf_counter() - begun < 3
+    rows = final_attempts(load_results(tmp_path / "results.parquet"))
+    assert sorted(rows["trial"]) == list(range(10_000))
 
 
 def test_the_documented_schema_is_the_schema() -> None:

@@ -26,7 +26,7 @@ def build(folder, scratch):
     counter = scratch / "counter"
     start = int(counter.read_text()) if counter.exists() else 0
     for step in range(start, 20):
-        time.sleep(pause)
+        time.sleep(pause if step >= 3 else 0)
         counter.with_suffix(".new").write_text(str(step + 1))
         counter.with_suffix(".new").rename(counter)
     (folder / "result").write_text(f"from {start}")
@@ -42,17 +42,17 @@ def start(cache: Path, log: Path, pause: float) -> subprocess.Popen[str]:
 def test_workers_that_want_the_same_stage_build_it_once(tmp_path: Path) -> None:
     log = tmp_path / "log"
     workers = [start(tmp_path / "cache", log, 0.02) for _ in range(4)]
-    cached = sorted(worker.communicate(timeout=60)[0].strip() for worker in workers)
+    cached = sorted(worker.communicate(timeout=300)[0].strip() for worker in workers)
     assert cached == ["False", "True", "True", "True"]
     assert log.read_text() == "begin\n"
 
 
 def test_a_killed_builder_is_followed_by_one_that_resumes(tmp_path: Path) -> None:
     cache, log = tmp_path / "cache", tmp_path / "log"
-    killed = start(cache, log, 0.1)
+    killed = start(cache, log, 600)  # It hangs in its fourth step until it is killed.
     counter = tmp_path / "cache" / "count"
-    deadline = time.monotonic() + 30
-    while not any(int(p.read_text()) >= 3 for p in counter.glob("*.scratch/counter")):
+    deadline = time.monotonic() + 300
+    while not any(int(p.read_text()) == 3 for p in counter.glob("*.scratch/counter")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     waiting = start(cache, log, 0)  # Waits for the lock of the one that is about to die.
@@ -60,9 +60,9 @@ def test_a_killed_builder_is_followed_by_one_that_resumes(tmp_path: Path) -> Non
     assert log.read_text() == "begin\n"
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
-    assert waiting.communicate(timeout=60)[0].strip() == "False"
+    assert waiting.communicate(timeout=300)[0].strip() == "False"
     (result,) = counter.glob("*/result")
-    assert int(result.read_text().split()[1]) >= 3
+    assert result.read_text() == "from 3"
     assert sorted(p.suffix for p in counter.iterdir()) == ["", ".lock", ".used"]
 
 
@@ -134,7 +134,7 @@ def test_a_stage_in_use_is_not_removed_and_one_out_of_use_is(tmp_path: Path) -> 
         assert reader.stdin is not None and reader.stdout is not None
         assert reader.stdout.readline() == "True\n"
         assert not remove_stage(path) and path.exists()
-        assert reader.communicate("go on\n", timeout=60)[0] == "whole\n"
+        assert reader.communicate("go on\n", timeout=300)[0] == "whole\n"
     assert remove_stage(path) and not path.exists() and not hold(path)
     assert not list(path.parent.glob("*.gone"))
     assert make_stage(tmp_path) == path and (path / "result").exists()  # Built again.

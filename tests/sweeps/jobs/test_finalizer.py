@@ -111,8 +111,8 @@ def test_memory_and_time_grow_and_failed_nodes_are_left_out(
         ended_attempt(run, state, job_id=str(number))
         states[str(number)] = state  # type: ignore[assignment]
     grown = finalize.grow(run, finalize.heal(run))
-    assert grown.mem_gb == 4.0 * run.profile.retries.memory_growth
-    assert grown.time_min == 30 * run.profile.retries.time_growth
+    assert grown.mem_gb == 6.0  # half as much again, as the profile's page says
+    assert grown.time_min == 60  # twice the time
     assert grown.exclude is not None
 
 
@@ -214,7 +214,7 @@ def test_workers_that_die_before_any_trial_get_more_memory_too(
     run = replace(run, profile=profile)
     states |= {"p": "DONE", "w": "OUT_OF_MEMORY"}
     assert finalize.why_stop(run, make_round(run)) is None
-    assert finalize.grow(run, []).mem_gb == 4.0 * profile.retries.memory_growth
+    assert finalize.grow(run, []).mem_gb == 6.0
 
 
 def test_no_round_follows_one_whose_workers_failed(run: Run, states: dict[str, JobState]) -> None:

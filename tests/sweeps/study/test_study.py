@@ -1,6 +1,7 @@
 """The study: proposals, budget, storage."""
 
 import random
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +31,29 @@ def test_every_point_of_a_grid_is_proposed_once_and_then_none(
     definition["study"]["sampler"] = sampler
     sweep = parse_sweep(definition, source="x")
     study, rng = new_study(), random.Random(0)
-    keys = []
+    keys, points = [], []
     while (point := propose(study, sweep, seed=derive_seed(len(keys)))) is not None:
         trial = start_point(study, sweep, point)
         assert trial.params == point.params
         values = [rng.random(), rng.random(), rng.random()]
         tell(study, trial.number, values=values, constraints={"c": -1.0})
         keys.append(point.key)
-    assert len(keys) == len(set(keys)) == grid_size(sweep.search) == 36
+        points.append(tuple(point.params[name] for name in ("layers", "temperature", "bits")))
+    assert sorted(points) == sorted(product([1, 2, 3], [1.0, 2.0, 4.0], [32, 8, 4, 2]))
+    assert len(set(keys)) == grid_size(sweep.search) == 36
     assert [trial.number for trial in study.trials] == list(range(36))
 
 
 def test_grid_lists_each_point_once(definition: dict[str, Any]) -> None:
     definition["search"]["sparsity"] = {"type": "float", "low": 0.0, "high": 0.6, "step": 0.1}
     space = parse_sweep(definition, source="x").search
-    points = [tuple(point.items()) for point in grid(space)]
-    assert len(points) == len(set(points)) == grid_size(space) == 36 * 7
-    assert max(dict(point)["sparsity"] for point in points) == 0.6, "never past the end"
+    names = ("layers", "temperature", "bits", "sparsity")
+    points = [tuple(round(point[name], 6) for name in names) for point in grid(space)]
+    sparsities = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    every = product([1, 2, 3], [1.0, 2.0, 4.0], [32, 8, 4, 2], sparsities)
+    assert sorted(points) == sorted(every)
+    assert grid_size(space) == 3 * 3 * 4 * 7
+    assert max(point["sparsity"] for point in grid(space)) <= 0.6, "never past the end"
 
 
 def test_the_sampler_learns_from_what_was_told(definition: dict[str, Any]) -> None:
