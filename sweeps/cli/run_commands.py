@@ -52,17 +52,23 @@ def submit(
 
 
 def resume(
-    run_dir: RunDir, trials: Trials = None, wait: Wait = False, as_json: AsJson = False
+    run_dir: RunDir,
+    trials: Trials = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run the trials that failed again.")
+    ] = False,
+    wait: Wait = False,
+    as_json: AsJson = False,
 ) -> None:
     """Go on after an interruption, or with a larger budget: finished trials stay as they are."""
     from sweeps.jobs.resume import resume_run
     from sweeps.run.directory import open_run
 
-    run, submitted = resume_run(open_run(run_dir), trials)
-    if submitted or as_json:
-        _after_submit(run, wait, as_json, nothing=not submitted)
-    else:
-        print(f"nothing to do: {run.trials} trials are done; raise the budget with --trials")
+    resumed = resume_run(open_run(run_dir), trials, retry_failed=retry_failed)
+    if resumed.said and not as_json:
+        print(resumed.said)
+    if resumed.submitted or as_json or (wait and resumed.working):
+        _after_submit(resumed.run, wait, as_json, nothing=not resumed.submitted)
 
 
 def status(

@@ -21,7 +21,7 @@ from sweeps.jobs.front_timing import measures_apart, time_front, untimed, why_no
 from sweeps.jobs.launch import launch, launch_guard, launch_measure, take_back
 from sweeps.jobs.patience import ask_patiently, submit_patiently
 from sweeps.jobs.streaks import why_failing
-from sweeps.run.directory import Run, open_run, without_growth
+from sweeps.run.directory import Run, budget, open_run, without_growth
 from sweeps.run.files import quoted, write_json
 from sweeps.run.rounds import (
     Round,
@@ -63,9 +63,12 @@ def finalize(run_dir: str, submitted_round: int) -> None:
             submit_patiently(run, lambda: launch_measure(run, part))
             return
         stop = stop or why_not
-    finish(run, job, complete=stop is None)
+    closed = finish(run, job, complete=stop is None)
     if stop is not None:
         raise RunStoppedError(stop)
+    if not closed:
+        log.info("the budget was raised meanwhile")
+        _launch_next(open_run(run_dir), submitted_round, [])
 
 
 def _is_mine(run: Run, number: int, job: Job) -> bool:
@@ -114,7 +117,7 @@ def trials_left(run: Run, study: optuna.Study) -> int:
         return 0
     trials = study.get_trials(deepcopy=False)
     waiting = sum(trial.state == TrialState.WAITING for trial in trials)
-    return max(0, run.trials - len(trials)) + waiting
+    return max(0, budget(run) - len(trials)) + waiting
 
 
 def grow(run: Run, lost: Sequence[Orphan], avoid: Collection[str] = ()) -> JobResources:
@@ -224,8 +227,11 @@ def finish_needed(run: Run, rows: pd.DataFrame) -> bool:
     return len(rows) > 0 and not (run.path / "finished.json").exists()
 
 
-def finish(run: Run, job: Job, *, complete: bool = True) -> None:
-    """Compact the rows, time the front's artifacts with nothing else running, write the report."""
+def finish(run: Run, job: Job, *, complete: bool = True) -> bool:
+    """Compact the rows, time the front's artifacts with nothing else running, write the report.
+
+    Return whether the run is finished: False if it is not `complete`, or its budget was raised.
+    """
     if not measures_apart(run):
         time_front(run, job)
     compact(run.path)
@@ -234,6 +240,15 @@ def finish(run: Run, job: Job, *, complete: bool = True) -> None:
         from sweeps.report.build import write_report
 
         write_report(run)
-    if complete:
-        write_json(run.path / "finished.json", {"trials": run.trials})
+    closed = complete and _close(run)
     prune_artifacts(run)
+    return closed
+
+
+def _close(run: Run) -> bool:
+    """Say that a run is finished, unless its budget is another than this job has worked with."""
+    with run.lock():
+        if budget(run) > run.trials:
+            return False
+        write_json(run.path / "finished.json", {"trials": run.trials})
+        return True

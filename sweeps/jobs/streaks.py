@@ -31,8 +31,8 @@ def why_failing(run: Run) -> str | None:
     here = quoted(run.path)
     return (
         f"{limit} trials in a row failed (study.max_failures), the last with"
-        f" {last['error'].iloc[-1]}: 'lmopt logs {here} {last['trial'].iloc[-1]}' says more;"
-        f" mend the cause, then 'lmopt resume {here} --retry-failed'"
+        f" {last['error'].iloc[-1]}: mend the cause ('lmopt logs {here} {last['trial'].iloc[-1]}'"
+        f" says more); 'lmopt resume {here} --retry-failed' runs them again"
     )
 
 

@@ -5,7 +5,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from slurm.accounting import Usage, job_accounting, sacct_core_hours
 from slurm.records import read_exit
 from slurm.states import LIVE, JobState, is_local
 from sweeps.report.feasibility import Feasibility, feasibility_of
-from sweeps.run.directory import Run
+from sweeps.run.directory import Run, budget
 from sweeps.run.progress import Progress, read_progress
 from sweeps.run.rounds import Round, round_states, rounds, why_idle
 
@@ -61,6 +61,7 @@ class Status:
 
 def read_status(run: Run, *, with_sacct: bool = False) -> Status:
     """Take a snapshot. One scheduler query however many jobs there are, one more `with_sacct`."""
+    run = replace(run, trials=budget(run))  # `resume` may have raised it since
     rows = load_results(run.path)
     submitted = rounds(run)
     silence: list[str] = []

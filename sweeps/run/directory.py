@@ -167,6 +167,12 @@ def set_budget(run: Run, trials: int) -> Run:
     return replace(run, trials=trials)
 
 
+def budget(run: Run) -> int:
+    """Return the total number of trials as it is now: `resume` changes it while jobs work."""
+    trials: int = json.loads((run.path / "run.json").read_text())["trials"]
+    return trials
+
+
 def with_absolute_paths(sweep: SweepConfig) -> dict[str, Any]:
     """Return a definition that means the same data and models from any working directory.
 

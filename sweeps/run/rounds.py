@@ -138,10 +138,27 @@ def why_idle(run: Run, states: Mapping[str, JobState]) -> str | None:
     submitted = rounds(run)
     if any(state in LIVE for state in states.values()):
         return None
-    remedy = f"go on with 'lmopt resume {quoted(run.path)}'"
+    here = quoted(run.path)
+    remedy = f"go on with 'lmopt resume {here}'"
+    if submitted and (failed := _failed_prepare(run, submitted[-1], states)):
+        return (
+            f"{failed}; 'lmopt resume' would meet it again: mend the cause first ('lmopt logs"
+            f" {here}' says more), or submit a corrected sweep under another name; then 'lmopt"
+            f" resume {here}'"
+        )
     if not submitted:
         return f"no job was submitted; {remedy}"
     return f"{_last_words(run, submitted[-1], states)}; {remedy}"
+
+
+def _failed_prepare(run: Run, last: Round, states: Mapping[str, JobState]) -> str | None:
+    """Return which prepare job ended by an error of its own, and by which; None if it did not."""
+    for job in last.prepare:
+        if states.get(job) == "FAILED":
+            ended = read_exit(job, run.jobs)
+            error = ended.error if ended is not None and ended.error else "an error"
+            return f"the prepare job {job} failed with {error}"
+    return None
 
 
 def _last_words(run: Run, last: Round, states: Mapping[str, JobState]) -> str:

@@ -12,7 +12,7 @@ from slurm.profile import JobResources
 from slurm.records import Job
 from sweeps.run import claims
 from sweeps.run.claims import Claim
-from sweeps.run.directory import Run
+from sweeps.run.directory import Run, budget
 from sweeps.run.provenance import code_commit
 from sweeps.study import healing
 from sweeps.study.healing import Orphan
@@ -53,14 +53,14 @@ def next_attempt(run: Run, job: Job, resources: JobResources, *, worker: int) ->
 
 
 def _budget_left(run: Run, study: optuna.Study) -> int:
-    return run.trials - len(study.get_trials(deepcopy=False))
+    return budget(run) - len(study.get_trials(deepcopy=False))
 
 
 def _start(
     run: Run, study: optuna.Study, job: Job, resources: JobResources, point: Point
 ) -> Claim | None:
     trials = study.get_trials(deepcopy=False)
-    if len(trials) >= run.trials or point.key in taken_keys(trials):
+    if len(trials) >= budget(run) or point.key in taken_keys(trials):
         return None
     return _claim_new(run, job, resources, start_point(study, run.sweep, point))
 

@@ -30,6 +30,23 @@ def rebuild_study(run: Run) -> int:
     return len(numbers)
 
 
+def run_failed_again(run: Run) -> list[int]:
+    """Queue the trials that failed, to be run again under their numbers; return these.
+
+    Their rows stay as they are. Needs `run.lock()`.
+    """
+    failed = []
+    for number in sorted(claims.numbers(run)):
+        claim = claims.newest(run, number)
+        values = final_row(run, claim) if claim is not None and claim.recipe else None
+        if claim is not None and values is not None and values["state"] == "FAIL":
+            claims.take_back(run, claim)
+            failed.append(number)
+    if failed:
+        rebuild_study(run)
+    return failed
+
+
 def _trial(run: Run, number: int) -> FrozenTrial:
     claim = claims.newest(run, number)
     if claim is None or not claim.recipe:  # never claimed, or torn by a broken disk

@@ -201,7 +201,7 @@ def test_trials_that_all_fail_stop_the_run(run: Run, ended: None) -> None:
     assert said is not None and said.startswith(
         f"{limit} trials in a row failed (study.max_failures), the last with ValueError: a mistake"
     )
-    assert f"lmopt resume {run.path} --retry-failed" in said
+    assert f"'lmopt resume {run.path} --retry-failed' runs them again" in said
     second = FORK.Process(target=work, args=(run, 1))
     second.start()
     second.join(120)
