@@ -278,7 +278,7 @@ def _check_value(name: str, type_: pa.DataType, value: object) -> None:
 
 
 def unit_of(name: str) -> str:
-    """The unit of a column; empty where it has none, or there is no such column."""
+    """Return the unit of a column; empty where it has none, or there is no such column."""
     if name in _BY_NAME:
         return _BY_NAME[name].unit
     column = metric_column(name)
@@ -332,7 +332,7 @@ def _require(values: Mapping[str, object], names: tuple[str, ...], what: str) ->
 
 
 def schema_markdown() -> str:
-    """The schema as the page `docs/results-schema.md`."""
+    """Return the schema as the page `docs/results-schema.md`."""
     rows = [(c.group, c.name, _type_name(c.type), c.unit, c.description) for c in COLUMNS]
     kinds = {"param_": "by value"}
     rows += [("by name", f"{k}<name>", kinds.get(k, "double"), *DYNAMIC[k]) for k in DYNAMIC]

@@ -15,7 +15,7 @@ _QUALITY = {column.name for column in COLUMNS if column.group == "quality"}
 
 
 def quality_objective(objectives: Mapping[str, str]) -> str:
-    """The objective that says how good a model is: the first that is a quality or a metric's score.
+    """Return the objective that says how good a model is: the first score or other quality.
 
     Raises:
         ValueError: there are no objectives.

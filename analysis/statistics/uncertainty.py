@@ -1,4 +1,4 @@
-"""How sure a number is: standard errors by cluster, differences in pairs, intervals of ratios.
+"""Estimate how sure a number is: errors by cluster, differences in pairs, intervals of ratios.
 
 A metric that is no mean (F1, a correlation, nats per byte) is a smooth function of sums over the
 examples. The delta method makes it a mean to first order, and the estimators of a mean do the rest.
@@ -23,7 +23,7 @@ takes complex sums, so it is made of arithmetic and analytic functions, without 
 
 
 def clustered_mean(values: ArrayLike, groups: ArrayLike | None = None) -> tuple[float, float]:
-    """Mean and its standard error when examples of one group go right or wrong together.
+    """Return the mean and its standard error where examples of one group are alike.
 
     Args:
         values: (n,) one number per example, e.g. 1 where the prediction is right.
@@ -55,7 +55,7 @@ def clustered_mean(values: ArrayLike, groups: ArrayLike | None = None) -> tuple[
 def paired_difference(
     a: ArrayLike, b: ArrayLike, groups: ArrayLike | None = None
 ) -> tuple[float, float]:
-    """mean(a - b) over the same examples (n,) and its clustered standard error.
+    """Return mean(a - b) over the same examples (n,) and its clustered standard error.
 
     Two models that err on the same examples differ by less than their own errors suggest.
 
@@ -71,9 +71,10 @@ def paired_difference(
 def metric_with_error(
     statistics: ArrayLike, metric: Metric, groups: ArrayLike | None = None
 ) -> tuple[float, float]:
-    """A metric of sums over the examples and its clustered standard error by the delta method.
+    """Return a metric of sums over the examples and its standard error by the delta method.
 
-    A mean (`metric` is `sums[0] / count`) has the numbers of `clustered_mean`, to the bit.
+    The error is clustered. A mean (`metric` is `sums[0] / count`) has the numbers of
+    `clustered_mean`, to the bit.
 
     Args:
         statistics: (n, k) numbers per example, e.g. whether it is a true positive of a class,
@@ -98,7 +99,7 @@ def metric_with_error(
 def metric_difference(
     a: ArrayLike, b: ArrayLike, metric: Metric, groups: ArrayLike | None = None
 ) -> tuple[float, float]:
-    """metric(a) - metric(b) over the same examples and its clustered standard error, in pairs.
+    """Return metric(a) - metric(b) over the same examples and its clustered error, in pairs.
 
     `a` and `b` are statistics (n, k) as in `metric_with_error`. For a mean these are the numbers of
     `paired_difference`, to the bit.
@@ -114,7 +115,7 @@ def metric_difference(
 
 
 def _linearized(statistics: ArrayLike, metric: Metric) -> tuple[float, Floats]:
-    """The metric, and each example's part in it (n,): gradient at the averages x statistics.
+    """Return the metric and each example's part in it (n,): gradient at the averages x statistics.
 
     The parts are known up to a constant, which no standard error depends on.
     """
@@ -139,7 +140,7 @@ def _linearized(statistics: ArrayLike, metric: Metric) -> tuple[float, Floats]:
 
 
 def _gradient(metric: Metric, means: Floats) -> Floats:
-    """Derivatives (k,) of the metric of averages, exact to rounding.
+    """Return the derivatives (k,) of the metric of averages, exact to rounding.
 
     Source: Squire and Trapp (1998), Using Complex Variables to Estimate Derivatives of Real
     Functions, SIAM Review 40(1): Im f(x + ih) / h, which subtracts nothing.
@@ -154,7 +155,7 @@ def _gradient(metric: Metric, means: Floats) -> Floats:
 
 
 def critical_value(groups: float | None = None, level: float = 0.95) -> float:
-    """How many standard errors an interval reaches to each side: quantile of Student's t.
+    """Return how many standard errors an interval reaches to each side, by Student's t.
 
     Args:
         groups: number of clusters G that the standard error was taken over, for G - 1 degrees of
@@ -185,7 +186,7 @@ def critical_value(groups: float | None = None, level: float = 0.95) -> float:
 def ratio_interval(
     reference_ms: ArrayLike, sample_ms: ArrayLike, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Ratio of medians, reference over sample, with its bootstrap percentile interval.
+    """Return the ratio of medians, reference over sample, with its bootstrap percentile interval.
 
     Args:
         reference_ms: (k,) timings of the reference.
