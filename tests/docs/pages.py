@@ -8,7 +8,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 README, RUSSIAN = ROOT / "README.md", ROOT / "README.ru.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [README, RUSSIAN, ROOT / "CONTRIBUTING.md", *DOCS]
+PAGES = [README, RUSSIAN, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *DOCS]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
