@@ -23,7 +23,6 @@ _WORDS = {
     "null": "`null`",
     "object": "mapping",
 }
-_DOCUMENT_END = "...\n"  # PyYAML writes it after a single value.
 _HEAD = ["| key | default | values | meaning |", "|---|---|---|---|"]
 _RECIPE_HEAD = ["| field | default | values | unit | meaning |", "|---|---|---|---|---|"]
 _INTRODUCTION = """\
@@ -46,8 +45,8 @@ adds its own fields. Under `search` a plain list is short for type `categorical`
 _OBJECTIVES = """
 ## Columns for objectives and constraints
 
-An objective is given with this direction, and `constraints` takes any of these columns. The names
-are those of [the result rows](results-schema.md).
+An objective is given with this direction; `constraints` takes any of these columns of
+[the result rows](results-schema.md).
 
 | column | direction as an objective | unit |
 |---|---|---|"""
@@ -117,7 +116,7 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, BaseModel):
         return ""
     text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)
-    return f"`{text.removesuffix(_DOCUMENT_END).strip()}`"
+    return f"`{text.splitlines()[0]}`"
 
 
 def _values(schema: dict[str, Any]) -> str:
