@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lmopt.environment import refuse_telemetry
 from lmopt.measurement.evaluation import evaluate_spec
 from lmopt.measurement.process import die_with_parent, pin
 from lmopt.measurement.timing import time_spec
@@ -15,6 +16,7 @@ from lmopt.measurement.timing import time_spec
 def main(path: str) -> None:
     """Do what the spec asks for and write the arrays it yields."""
     die_with_parent()
+    refuse_telemetry()
     spec = json.loads(Path(path).read_text())
     cores = pin(spec["threads"])
     reported = time.monotonic()

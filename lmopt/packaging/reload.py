@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt.data.tokens import concatenate, load_tokens
+from lmopt.environment import refuse_telemetry
 from lmopt.errors import UserError
 from lmopt.measurement.evaluation import predict
 from lmopt.runtimes.base import Ints, Session
@@ -109,6 +110,7 @@ def torch_session(model: Any) -> Session:
 
 def main(path: str) -> None:
     """Compute the logits that the specification at `path` requests, and save them."""
+    refuse_telemetry()
     spec: dict[str, Any] = json.loads(Path(path).read_text())
     folder = Path(spec["folder"])
     onnx = sorted(folder.glob("*.onnx"))

@@ -158,9 +158,22 @@ def _build(path: Path, build: Build, record: dict[str, object]) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _share(folder: Path) -> None:
+    """Give a stage the modes that new files have: mkdtemp makes 0700, safetensors 0600.
+
+    A cache may be shared by several users, as far as their umask says so.
+    """
+    umask = os.umask(0)
+    os.umask(umask)
+    folder.chmod(0o777 & ~umask)
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+
+
 def _rename(folder: Path, path: Path) -> None:
     """Rename the finished folder to `path`; keep the first one if a lost node's writer made one."""
-    folder.chmod(0o755)  # mkdtemp sets 0700, but a cache may be shared.
+    _share(folder)
     try:
         folder.rename(path)
     except OSError:

@@ -182,3 +182,24 @@ def test_a_cache_that_cannot_be_written_is_read(
 
     monkeypatch.setattr(cache.os, "open", refuse)
     assert make_stage(tmp_path) == path
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o002])
+def test_a_stage_has_the_modes_of_new_files(umask: int, tmp_path: Path) -> None:
+    """Whoever shares the cache reads weights too; safetensors writes them for one user alone."""
+
+    def build(folder: Path, _: Path) -> None:
+        (folder / "part").mkdir(mode=0o700)
+        for path in (folder / "weights", folder / "part" / "more"):
+            path.touch(mode=0o600)
+
+    before = os.umask(umask)
+    try:
+        stage = run_stage(tmp_path, "shared", build, version=1, parameters={}, parents=[])
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in [stage.path, *stage.path.rglob("*")]}
+    folders = {path: mode for path, mode in modes.items() if path.is_dir()}
+    assert set(folders.values()) == {0o777 & ~umask}
+    weights = [mode for path, mode in modes.items() if path.name in ("weights", "more")]
+    assert weights == [0o666 & ~umask] * 2
