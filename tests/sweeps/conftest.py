@@ -1,8 +1,6 @@
 """A small sweep and a fresh run directory of it."""
 
 import copy
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,8 @@ import yaml
 from slurm.profile import load_profile
 from sweeps.definition.sweep import parse_sweep
 from sweeps.run.directory import Run, create_run, open_run
+from tests.made_once import made_once
+from tests.sweeps.command import lmopt_process
 from tests.sweeps.small_run import DEFINITION, tiny_definition
 
 
@@ -36,10 +36,11 @@ def finished_run(
     student_folder: Path,
 ) -> Run:
     """A tiny sweep of real models, run to its end as a user does. Tests must not change it."""
-    folder: Path = tmp_path_factory.mktemp("home")
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(tiny_definition(csv_file, teacher_folder, student_folder)))
-    command = [sys.executable, "-P", "-m", "sweeps.cli", "submit", "tiny.yaml", "--wait"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return open_run(folder / "runs" / "tiny")
+
+    def make(folder: Path) -> None:
+        definition = tiny_definition(csv_file, teacher_folder, student_folder)
+        (folder / "tiny.yaml").write_text(yaml.safe_dump(definition))
+        done = lmopt_process("submit", "tiny.yaml", "--wait", cwd=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return open_run(made_once(tmp_path_factory, "home", make) / "runs" / "tiny")

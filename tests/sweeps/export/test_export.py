@@ -1,8 +1,8 @@
 """The winner taken home from a real (tiny) run, as a user does it and as their reader finds it."""
 
 import json
-import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -30,9 +30,9 @@ from sweeps.export.export import export_trial
 from sweeps.export.verify import ExportError
 from sweeps.run.directory import Run
 from tests.conftest import TOPICS
+from tests.sweeps.command import lmopt, lmopt_process, refused
 
 pytestmark = pytest.mark.slow
-ENVIRONMENT = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
 DOCS = (Path(__file__).parents[3] / "docs" / "export.md").read_text(encoding="utf-8")
 NOTHING_OF_OURS = """
 import runpy, sys
@@ -41,21 +41,6 @@ for name in ("lmopt", "sweeps", "analysis", "slurm"):
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-
-
-def lmopt(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
-    command = [sys.executable, "-P", "-m", "sweeps.cli", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=500, env=ENVIRONMENT, cwd=cwd
-    )
-
-
-def refused(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the one line that a mistake is answered with."""
-    assert done.returncode == 2 and not done.stdout, done.stderr
-    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
-    return done.stderr
 
 
 def choice(run: Run, trial: int, **changes: Any) -> Choice:
@@ -80,7 +65,7 @@ def take(run: Run, chosen: Choice, dest: Path, **wishes: Any) -> export.Result:
 def taken(finished_run: Run, tmp_path_factory: Any) -> Path:
     """What `lmopt export` makes of the run, without any wish."""
     dest: Path = tmp_path_factory.mktemp("a user's home") / "winner"
-    done = lmopt("export", finished_run.path, dest, cwd=dest.parent)
+    done = lmopt_process("export", finished_run.path, dest, cwd=dest.parent)
     assert done.returncode == 0, done.stderr
     assert "checked in a fresh process" in done.stdout and "winner/usage.py" in done.stdout
     return dest
@@ -309,13 +294,14 @@ def test_every_command_of_the_page_runs(finished_run: Run, tmp_path: Path) -> No
     for line in lines:
         for real, tiny in limits.items():
             line = line.replace(real, tiny)
-        command = line.replace("lmopt ", f"{sys.executable} -P -m sweeps.cli ", 1)
-        command = (
-            command.replace("python ", f"{sys.executable} ") if "usage.py" in line else command
-        )
-        done = subprocess.run(
-            ["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT
-        )
+        program, *arguments = shlex.split(line)
+        if program == "lmopt":
+            done = lmopt(*arguments, cwd=tmp_path)
+        else:
+            assert program == "python"
+            done = subprocess.run(
+                [sys.executable, *arguments], capture_output=True, text=True, cwd=tmp_path
+            )
         assert done.returncode == 0, f"{line}: {done.stderr}"
 
 

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from sweeps.export.artifacts import recipe_of, threads_of
 from sweeps.export.choose import choose_number
 from sweeps.export.reproduce import compare
 from sweeps.run.directory import Run
+from tests.sweeps.command import lmopt, lmopt_process
 
 ROW: dict[str, Any] = {
     "trial": 7,
@@ -145,16 +144,11 @@ def test_the_trial_s_threads_are_taken_as_far_as_they_are_there() -> None:
     assert threads_of({"cores": ",".join(map(str, range(999)))}) == len(os.sched_getaffinity(0))
 
 
-def reproduce(run: Run, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "sweeps.cli", "reproduce", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=500, cwd=run.path)
-
-
 @pytest.mark.slow
 def test_a_real_trial_reproduces_bit_for_bit_teacher_included(finished_run: Run) -> None:
     before = sorted(finished_run.path.iterdir())
     stages = sorted(finished_run.cache.glob("*/*"))
-    done = reproduce(finished_run, finished_run.path, 5, "--from-scratch", "--json")
+    done = lmopt_process("reproduce", finished_run.path, 5, "--from-scratch", "--json")
     found = json.loads(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert found["reproduced"] and found["from_scratch"] and found["changed"] == []
@@ -173,6 +167,6 @@ def test_a_row_that_says_what_was_never_measured_does_not_reproduce(
     (row,) = pq.read_table(path).to_pylist()
     write_row(row | {"accuracy_test": 1.0}, path)
     assert choose_number(load_results(copy), 5).row["accuracy_test"] == 1.0
-    done = reproduce(finished_run, copy, 5)
+    done = lmopt("reproduce", copy, 5)
     assert done.returncode == 1, done.stderr
     assert "test accuracy must be the same" in done.stdout and "NOT reproduced" in done.stdout
