@@ -38,7 +38,8 @@ def resume_run(run: Run, trials: int | None, *, retry_failed: bool = False) -> R
     """
     if trials is not None and not retry_failed and (live := live_jobs(run, known_states)):
         run = _change_budget(run, trials, while_working=True)
-        said = f"the budget is {run.trials} trials now; {counted(len(live), 'job')} at work will see it"
+        jobs = counted(len(live), "job")
+        said = f"the budget is {run.trials} trials now; {jobs} at work will see it"
         return Resumed(run, submitted=False, working=True, said=said)
     with submitting(run):
         if trials is not None:
