@@ -54,6 +54,7 @@ LABEL = 44  # columns of what was done, after the trial's number: 79 in all
 # Over the lines of `trial_line`: the search sees validation; the tables of a report show test.
 TRIAL_HEADER = f"{'trial':<{LABEL + 4}} {'validation':>7} {'size':>7} {'b1':>10}"
 UNBOUNDED = 10_000  # columns
+SHOWN_CAUSES = 3  # of trials without a result
 SPARKS = "▁▂▃▄▅▆▇█"
 STATE_STYLES = {
     "COMPLETE": "green", "RUNNING": "cyan", "WAITING": "dim", "FAIL": "red", "LOST": "yellow",
@@ -174,6 +175,7 @@ def status_view(status: Status, *, front_rows: int | None = None) -> RenderableT
     parts += [worker_line(progress) for progress in status.working]
     if line := accounting_line(status):
         parts.append(line)
+    parts += cause_lines(status)
     if status.error:
         needs_you = bool(status.jobs.get("HELD"))  # it goes on when somebody releases the job
         parts.append(Text(f"{'needs you' if needs_you else 'stopped'}: {status.error}", "red"))
@@ -185,6 +187,17 @@ def status_view(status: Status, *, front_rows: int | None = None) -> RenderableT
         parts += front_views(front, title=title, rows=front_rows)
     parts.append(volume_line(status))
     return Group(*parts)
+
+
+def cause_lines(status: Status) -> list[Text]:
+    """Return the commonest reasons of trials without a result, a line each."""
+    lines = []
+    for cause in status.causes[:SHOWN_CAUSES]:
+        line = Text(f"{cause.trials} {cause.state.lower()}: ", STATE_STYLES[cause.state])
+        lines.append(line.append(cause.error, style="dim"))
+    if more := sum(cause.trials for cause in status.causes[SHOWN_CAUSES:]):
+        lines.append(Text(f"{more} more for other reasons: 'lmopt logs' says which", style="dim"))
+    return lines
 
 
 def volume_line(status: Status, width: int = 40) -> Text:
