@@ -24,6 +24,9 @@ def check(sweep: SweepFile, on: On = "local", as_json: AsJson = False) -> None:
 def doctor(
     on: On = "local",
     folder: Annotated[Path, typer.Option("--dir", help="Where runs go.")] = Path("runs"),
+    cache: Annotated[
+        Path | None, typer.Option(help="Where their stages go, if on another file system.")
+    ] = None,
     wait_s: Annotated[float, typer.Option(min=1, help="For a node, in the queue.")] = 300,
     as_json: AsJson = False,
 ) -> None:
@@ -34,7 +37,7 @@ def doctor(
     from sweeps.preflight.doctor import examine
 
     found = []
-    for finding in examine(load_profile(on), folder, wait_s):
+    for finding in examine(load_profile(on), folder, wait_s, cache):
         found.append(finding)
         if not as_json:
             print(f"{'FAIL' if finding.remedy else 'ok':5}{finding.what}: {finding.said}")

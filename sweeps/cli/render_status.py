@@ -21,6 +21,7 @@ LABEL = 44  # columns of what was done, after the trial's number: 79 in all
 # Over the lines of `trial_line`: the search sees validation; the tables of a report show test.
 TRIAL_HEADER = f"{'trial':<{LABEL + 4}} {'validation':>7} {'size':>7} {'b1':>10}"
 SPARKS = "▁▂▃▄▅▆▇█"
+SHOWN_CAUSES = 3  # of trials without a result
 STATE_STYLES = {
     "COMPLETE": "green", "RUNNING": "cyan", "WAITING": "dim", "FAIL": "red", "LOST": "yellow",
     "PRUNED": "dim",
@@ -30,6 +31,7 @@ STATE_STYLES = {
 def status_view(status: Status, *, front_rows: int | None = None) -> RenderableType:
     """Return a whole status: what is done, who works, the front so far (its first rows)."""
     parts: list[RenderableType] = [headline(status), bar(status.done, status.budget)]
+    parts += cause_lines(status)
     parts += [worker_line(progress) for progress in status.working]
     if line := accounting_line(status):
         parts.append(line)
@@ -50,6 +52,17 @@ def status_view(status: Status, *, front_rows: int | None = None) -> RenderableT
 def feasibility_lines(found: Feasibility) -> list[Text]:
     """Return how many models meet the constraints; the nearest ones where none does."""
     return [Text(line, "" if found.feasible else "yellow") for line in found.lines()]
+
+
+def cause_lines(status: Status) -> list[Text]:
+    """Return the commonest reasons of trials without a result, a line each."""
+    lines = []
+    for cause in status.causes[:SHOWN_CAUSES]:
+        line = Text(f"{cause.trials} {cause.state.lower()}: ", STATE_STYLES[cause.state])
+        lines.append(line.append(cause.error, style="dim"))
+    if more := sum(cause.trials for cause in status.causes[SHOWN_CAUSES:]):
+        lines.append(Text(f"{more} more for other reasons: 'lmopt logs' says which", style="dim"))
+    return lines
 
 
 def volume_line(status: Status, width: int = 40) -> Text:

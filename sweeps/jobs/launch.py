@@ -18,7 +18,7 @@ from sweeps.definition.errors import ConfigError
 from sweeps.definition.sweep import SweepConfig
 from sweeps.run.directory import Run
 from sweeps.run.files import quoted
-from sweeps.run.locks import LockedError, locked
+from sweeps.run.locks import LockedError, LockError, locked
 from sweeps.run.rounds import (
     Round,
     forget_round,
@@ -235,11 +235,16 @@ def launch_new(run: Run) -> Round:
     Raises:
         SubmissionError: The scheduler's own words.
         ConfigError: The study's database does not answer.
+        LockError: The file system gives no locks.
     """
-    with submitting(run):
-        try:
-            open_study(run)
-            return launch(run, trials_left=run.trials)
-        except (SubmissionError, ConfigError):
-            shutil.rmtree(run.path)
-            raise
+    try:
+        with submitting(run):
+            try:
+                open_study(run)
+                return launch(run, trials_left=run.trials)
+            except (SubmissionError, ConfigError):
+                shutil.rmtree(run.path)
+                raise
+    except LockError:  # Nobody else can work there either.
+        shutil.rmtree(run.path)
+        raise

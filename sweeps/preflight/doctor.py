@@ -10,21 +10,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from packaging.requirements import Requirement
 
 from slurm.commands import SilentControllerError, cluster_facts, submission_room, why_refused
 from slurm.profile import JobResources, Kind, Profile
 from slurm.states import JobState, cancel, is_local, is_over, job_states, log_paths
 from slurm.submit import SubmissionError, render, submit
+from sweeps.preflight.lock_check import FREE, HELD, why_no_locks
 from sweeps.preflight.node_probe import PACKAGES, probe_job
 from sweeps.run.files import read_json
+from sweeps.run.locks import LockError, locked
 
+LOCK_REMEDY = "mount it with locks (NFS 4, Lustre -o flock), or run on another file system"
 MIN_FREE_GB = 5
 MIN_JOBS = 4  # prepare, one worker, finalize and its guard
 
@@ -38,14 +41,21 @@ class Finding:
     remedy: str = ""
 
 
-def examine(profile: Profile, folder: Path, wait_s: float) -> Iterator[Finding]:
+def examine(
+    profile: Profile, folder: Path, wait_s: float, cache: Path | None = None
+) -> Iterator[Finding]:
     """Look at this machine, the scheduler, and a node for each kind of job that differs.
 
-    `folder` is where runs go; the probe jobs wait in the queue at most `wait_s`.
+    `folder` is where runs go, `cache` where their stages go: in `folder` too if it is not given.
+    The probe jobs wait in the queue at most `wait_s`.
     """
     yield from _python()
     folder.mkdir(parents=True, exist_ok=True)
     yield from _disk(folder)
+    yield from _locks("locks of runs", folder)
+    if cache is not None:
+        cache.mkdir(parents=True, exist_ok=True)
+        yield from _locks("locks of the cache", cache)
     if profile.scheduler == "slurm":
         refused = False
         for finding in _slurm(profile, folder):
@@ -54,7 +64,7 @@ def examine(profile: Profile, folder: Path, wait_s: float) -> Iterator[Finding]:
         if refused:
             return
     for kind, resources in _kinds(profile).items():
-        yield from _node(profile, kind, resources, folder, wait_s)
+        yield from _node(profile, kind, resources, folder, wait_s, cache or folder)
 
 
 def _python() -> Iterator[Finding]:
@@ -87,11 +97,20 @@ def _disk(folder: Path) -> Iterator[Finding]:
         source.touch()
         try:
             os.link(source, source.with_name("b"))
-            with FileLock(Path(made) / "lock", timeout=5):
-                yield Finding("file system", "hard links and locks work")
+            yield Finding("file system", "hard links work")
         except OSError as error:
-            said = f"{error.strerror or error}: claims need hard links, the study a lock"
+            said = f"{error.strerror or error}: claims need hard links"
             yield Finding("file system", said, "give --dir on another file system, not FAT or FUSE")
+
+
+def _locks(what: str, folder: Path) -> Iterator[Finding]:
+    """Lock a file from two processes of this machine."""
+    try:
+        wrong = why_no_locks(folder)
+    except OSError as error:
+        wrong = str(error)
+    said = wrong or f"keep a second process out in {folder}"
+    yield Finding(what, said, LOCK_REMEDY if wrong else "")
 
 
 def _slurm(profile: Profile, folder: Path) -> Iterator[Finding]:
@@ -127,16 +146,25 @@ def _kinds(profile: Profile) -> dict[Kind, JobResources]:
 
 
 def _node(
-    profile: Profile, kind: Kind, resources: JobResources, folder: Path, wait_s: float
+    profile: Profile,
+    kind: Kind,
+    resources: JobResources,
+    folder: Path,
+    wait_s: float,
+    cache: Path,
 ) -> Iterator[Finding]:
     """Run a small job as a trial's would run, and compare what it finds with what is here."""
     place = folder.absolute() / f".doctor-{kind}-{os.getpid()}"
     place.mkdir()
+    locks = {place / "lock", cache.absolute() / f"{place.name}.lock"}
     try:
-        with FileLock(place / "lock"):  # the job must not get it
+        with ExitStack() as held:
+            with suppress(LockError):  # said already
+                for path in sorted(locks):  # which the job must not get
+                    held.enter_context(locked(path, 5))
             jobs = submit(
-                profile, kind, probe_job, [(str(place),)], folder=place / "jobs", name="doctor",
-                resources=resources,
+                profile, kind, probe_job, [(str(place), sorted(map(str, locks)))],
+                folder=place / "jobs", name="doctor", resources=resources,
             )  # fmt: skip
             state = _wait(jobs, place / "jobs", wait_s)
         yield from _answer(kind, jobs[0], state, place, resources, wait_s)
@@ -144,6 +172,8 @@ def _node(
         yield Finding(f"{kind} node", str(error), "change the profile")
     finally:
         shutil.rmtree(place, ignore_errors=True)
+        for path in locks:
+            path.unlink(missing_ok=True)
 
 
 def _wait(jobs: list[str], folder: Path, wait_s: float) -> JobState:
@@ -189,10 +219,11 @@ def _compare(what: str, found: Mapping[str, Any], resources: JobResources) -> It
     other = {n: v for n, v in found["versions"].items() if here[n] != v}
     remedy = "use one environment, on a file system that the nodes share" if other else ""
     yield Finding(f"{what}, python", f"{found['python']}; {other or 'same packages'}", remedy)
-    if found["lock_taken"]:
-        remedy = "mount it with locks (NFS 4, Lustre -o flock), or run on another file system"
-        yield Finding(f"{what}, locks", "a lock held here was given there as well", remedy)
-    else:
+    wrong = {path: said for path, said in found["locks"].items() if said != HELD}
+    for path, said in wrong.items():
+        given = "a lock held here was given there as well" if said == FREE else said
+        yield Finding(f"{what}, locks", f"{path}: {given}", LOCK_REMEDY)
+    if not wrong:
         yield Finding(f"{what}, locks", "reach across nodes")
     if resources.gpus or resources.gres:
         remedy = "" if found["gpu"] else "load CUDA in `setup:`, install a CUDA build of torch"

@@ -6,14 +6,12 @@ from typing import Any
 PACKAGES = ("torch", "transformers", "openvino", "optuna", "pyarrow", "submitit")
 
 
-def probe_job(place: str) -> None:
-    """Import what a trial imports, try the lock that the asker holds, and write down the rest."""
+def probe_job(place: str, locks: list[str]) -> None:
+    """Import what a trial imports, try the locks that the asker holds, and write down the rest."""
     import os
     import platform
     import sys
     from importlib import import_module, metadata
-
-    from filelock import FileLock, Timeout
 
     from lmopt.environment import processor_name
     from sweeps.run.files import write_json
@@ -21,21 +19,25 @@ def probe_job(place: str) -> None:
     for module in PACKAGES:
         import_module(module)
     import_module("sweeps.jobs.worker")
-    try:
-        with FileLock(Path(place) / "lock", timeout=0):
-            lock_taken = True
-    except Timeout:
-        lock_taken = False
     found: dict[str, Any] = {
         "node": os.environ.get("SLURMD_NODENAME", platform.node()),
         "cores": len(os.sched_getaffinity(0)),
         "processor": processor_name(),
         "python": f"{platform.python_version()} {sys.executable}",
         "versions": {name: metadata.version(name) for name in PACKAGES},
-        "lock_taken": lock_taken,
+        "locks": {path: _tried(path) for path in locks},
         "gpu": _gpu(),
     }
     write_json(Path(place) / "probe.json", found)
+
+
+def _tried(path: str) -> str:
+    from sweeps.preflight.lock_check import try_lock
+
+    try:
+        return try_lock(Path(path))
+    except OSError as error:
+        return str(error)
 
 
 def _gpu() -> str | None:

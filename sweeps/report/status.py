@@ -2,11 +2,9 @@
 
 import math
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -17,8 +15,9 @@ from analysis.selection.objectives import candidates
 from analysis.tables.methods_and_front import front_table
 from analysis.tables.search_costs import volume_over_cost
 from slurm.accounting import Usage, job_accounting, sacct_core_hours
-from slurm.records import read_exit
 from slurm.states import LIVE, JobState, is_local
+from sweeps.report.active_time import active_seconds
+from sweeps.report.causes import Cause, common_causes
 from sweeps.report.feasibility import Feasibility, feasibility_of
 from sweeps.run.directory import Run, budget
 from sweeps.run.progress import Progress, read_progress
@@ -38,7 +37,8 @@ class Status:
     feasibility: Feasibility | None  # None: the sweep has no constraints
     hypervolume: float
     hypervolume_history: list[float]  # after each attempt that ended
-    seconds_elapsed: float
+    causes: list[Cause]  # why trials have no result
+    seconds_elapsed: float  # while the run was active
     seconds_left: float | None
     core_hours: float  # of the trials that ended
     core_hours_allocated: float  # of all jobs, by their own records
@@ -84,7 +84,8 @@ def read_status(run: Run, *, with_sacct: bool = False) -> Status:
         feasibility=feasibility_of(run, rows),
         hypervolume=history[-1] if history else 0.0,
         hypervolume_history=history,
-        seconds_elapsed=_elapsed(run, submitted, rows, bool(live) and not finished),
+        causes=common_causes(rows),
+        seconds_elapsed=active_seconds(run, submitted, rows, goes_on=bool(live) and not finished),
         seconds_left=_left(run, rows, trials, len(working)),
         core_hours=float(rows["core_seconds"].fillna(0).sum()) / 3600,
         core_hours_allocated=sum(used.core_hours for used in usage.values()),
@@ -150,18 +151,6 @@ def _busy_share(
     allocated_s = sum(usage[job].elapsed_seconds for job in workers)
     busy_s = rows.loc[rows["job_id"].isin(workers), "seconds_total"].sum()
     return float(busy_s) / allocated_s if busy_s else None
-
-
-def _elapsed(run: Run, submitted: list[Round], rows: pd.DataFrame, goes_on: bool) -> float:
-    """Return the seconds from the first submission until now, or until the last sign of life."""
-    if not submitted:
-        return 0.0
-    start = datetime.fromisoformat(submitted[0].submitted_utc).timestamp()
-    exits = [read_exit(job, run.jobs) for part in submitted for job in part.jobs]
-    ends = [exit.ended for exit in exits if exit is not None]
-    ends += [moment.timestamp() for moment in rows["finished_utc"].dropna()]
-    last = time.time() if goes_on or not ends else max(ends)
-    return max(0.0, last - start)
 
 
 def _left(run: Run, rows: pd.DataFrame, trials: dict[str, int], workers: int) -> float | None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ from sweeps.definition.errors import ConfigError
 from sweeps.definition.sweep import parse_sweep
 from sweeps.jobs import finalizer as finalize
 from sweeps.report import status as run_status
+from sweeps.report.active_time import active_seconds
 from sweeps.report.build import are_repeats, page_of, pareto_report, report_folder
 from sweeps.report.compare import compare, to_json
-from sweeps.report.status import _elapsed, _left, read_status
+from sweeps.report.status import _left, read_status
 from sweeps.run.directory import Run, create_run
 from sweeps.run.rounds import Round, rounds, write_round
 from tests.analysis.conftest import OBJECTIVES, example_rows, write_run
@@ -246,9 +248,9 @@ def test_the_time_of_a_run_that_stands_still_does_not_grow(make_run: MakeRun) ->
     a_round(run)
     for job in ("1", "2_0", "3"):
         write_record(Exit(job, "DONE", None, 0, time.time() - 1800, 1.0, 1.0, 1), run.jobs)
-    submitted = rounds(run)
-    assert _elapsed(run, submitted, read_rows(run.path), False) == pytest.approx(1800, abs=300)
-    assert _elapsed(run, submitted, read_rows(run.path), True) == pytest.approx(3600, abs=300)
+    active = partial(active_seconds, run, rounds(run), read_rows(run.path))
+    assert active(goes_on=False) == pytest.approx(1800, abs=300)
+    assert active(goes_on=True) == pytest.approx(3600, abs=300)
 
 
 def test_core_hours_are_checked_against_sacct(
