@@ -1,44 +1,7 @@
-"""What a runtime can store and a model's shape allows, known before anything is trained.
+"""Numbers that a model can be cut to, known before anything is trained.
 
-Imports pydantic only.
+Each function gives the reason in one line that begins with the field, None where there is none.
 """
-
-from lmopt.config.recipe import BITS, QUANTIZATION_FIELDS, Bits, Recipe
-from lmopt.config.runtime import RuntimeName
-
-RUNTIME_BITS: dict[RuntimeName, tuple[Bits, ...]] = {
-    "openvino": BITS,
-    "onnxruntime": (32, 16, 8, 4),
-    "torch": (32, 16),
-}
-# Ways to store weights, and training on them, that only OpenVINO's artifacts follow.
-OPENVINO_FIELDS = ("clusters", "finetune_epochs", *sorted(QUANTIZATION_FIELDS))
-
-
-def refusal(runtime: RuntimeName, recipe: Recipe) -> str | None:
-    """Why `runtime` cannot do what the recipe asks for, in one line that begins with the field.
-
-    None if it can. A field is refused at any value but its default, whether or not it matters
-    beside the others: in a search it may.
-    """
-    if runtime == "openvino":
-        return None
-    for name in OPENVINO_FIELDS:
-        value = getattr(recipe, name)
-        if value != Recipe.model_fields[name].default:
-            return (
-                f"{name} needs runtime.name openvino, got {value} with {runtime}: "
-                f"leave {name} out or change runtime.name"
-            )
-    widths = RUNTIME_BITS[runtime]
-    if recipe.bits not in widths:
-        known = f"{', '.join(str(bits) for bits in widths[:-1])} or {widths[-1]}"
-        others = [name for name, bits in RUNTIME_BITS.items() if recipe.bits in bits]
-        return (
-            f"bits must be {known} with runtime.name {runtime}, got {recipe.bits}: "
-            f"take one of these or runtime.name {' or '.join(others)}"
-        )
-    return None
 
 
 def layers_refusal(keep: int, layers: int) -> str | None:

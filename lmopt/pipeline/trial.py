@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lmopt.config.capability import refusal
 from lmopt.config.recipe import Recipe
 from lmopt.environment import configure_libraries, library_versions
 from lmopt.measurement.measure import Latency
@@ -30,8 +29,8 @@ from lmopt.pipeline.prepare import Prepared, extra_texts
 from lmopt.pipeline.shared_stages import artifact_stage, evaluate_stage, logits_stage, tokens_stage
 from lmopt.pipeline.timing import time_artifact
 from lmopt.progress import Progress
-from lmopt.runtimes.base import processor_of
 from lmopt.runtimes.manifest import folder_bytes, read_manifest
+from lmopt.runtimes.registry import PACKAGES, processor_of, refusal
 from lmopt.stages.cache import Stage
 from lmopt.stages.context import StageTime, Walk
 
@@ -82,11 +81,12 @@ def run_recipe(
     configure_libraries(threads)
     if reason := refusal(prepared.runtime.name, recipe):
         raise ValueError(reason)
-    walk = Walk(cache, threads, progress, recipe.device, prepared.runtime)
+    walk = Walk(cache, threads, progress, recipe.device)
     recipe = recipe.canonical()
     model, tokens, storage = make_model(walk, prepared, recipe)
-    artifact = artifact_stage(walk, model, recipe, storage, tokens, prepared.task.max_length).path
-    logits = evaluate_stage(walk, artifact, tokens)
+    runtime, limit = prepared.runtime, prepared.task.max_length
+    artifact = artifact_stage(walk, runtime, model, recipe, storage, tokens, limit).path
+    logits = evaluate_stage(walk, runtime, artifact, tokens)
     start = time.perf_counter()
     latency, noisy = time_artifact(prepared, artifact, cache=cache, progress=progress)
     walk.times.append(StageTime("latency", time.perf_counter() - start, cached=False))
@@ -108,7 +108,7 @@ def run_recipe(
         runtime=manifest.runtime,
         threads=prepared.runtime.threads,
         pad_to_multiple_of=prepared.runtime.pad_to_multiple_of,
-        versions=library_versions(),
+        versions=library_versions(PACKAGES),
     )
 
 
@@ -172,10 +172,11 @@ def taught_by_assistant(
     assistant = student_stage(walk, texts.data, between, base, texts.tokens)
     assistant = distill_stage(walk, between, assistant, texts, prepared.teacher_stage)
     plain, limit = Recipe(bits=16), prepared.task.max_length
-    artifact = artifact_stage(walk, assistant, plain, plain.storage(), texts.tokens, limit).path
+    runtime, storage = prepared.runtime, plain.storage()
+    made = artifact_stage(walk, runtime, assistant, plain, storage, texts.tokens, limit)
 
     def taught(part: Texts) -> Texts:
-        logits = logits_stage(walk, assistant, artifact, part.tokens, part.split)
+        logits = logits_stage(walk, runtime, assistant, made.path, part.tokens, part.split)
         return part._replace(logits=logits)
 
     extra = texts.extra if recipe.unlabelled_examples > 0 else None

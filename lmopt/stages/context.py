@@ -1,10 +1,9 @@
-"""The context that stages run in: cache, threads, device, runtime, progress and times."""
+"""The context that stages run in: cache, threads, device, progress and times."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmopt.config.runtime import RuntimeConfig
 from lmopt.progress import Progress
 from lmopt.stages.cache import Build, Stage, run_stage
 
@@ -21,14 +20,13 @@ class StageTime(NamedTuple):
 class Walk:
     """Where stages are kept and how they are run; `times` collects what each one cost.
 
-    `device` is where models are trained, `runtime` makes and runs the artifacts.
+    `device` is where models are trained.
     """
 
     cache: Path
     threads: int
     progress: Progress | None = None
     device: str = "auto"
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     times: list[StageTime] = field(default_factory=list)
 
     def stage(

@@ -16,11 +16,11 @@ from pydantic import (
     model_validator,
 )
 
-from lmopt.config.capability import RUNTIME_BITS, refusal
 from lmopt.config.models import StudentConfig, TeacherConfig
 from lmopt.config.recipe import COMPRESSION_FIELDS, DISTILL_FIELDS, EPOCHS, Recipe
-from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
+from lmopt.runtimes.config import RuntimeConfig
+from lmopt.runtimes.registry import refusal, runtime_named
 from sweeps.definition.errors import ConfigError, explain, suggest
 from sweeps.definition.space import Categorical, Distribution, Float, Int, probes
 
@@ -265,7 +265,7 @@ def default_reference_points(sweep: SweepConfig) -> dict[str, dict[str, Any]]:
         points["pruning"] = {**nothing, "sparsity": 0.5, "alpha": 0.0}
     if "clusters" in sweep.search:
         points["clustering"] = {**nothing, "clusters": 16}
-    bits = 8 if 8 in RUNTIME_BITS[sweep.runtime.name] else 16
+    bits = 8 if 8 in runtime_named(sweep.runtime.name).bits else 16
     points["quantization"] = {**nothing, "bits": bits}
     return points
 

@@ -6,9 +6,9 @@ import torch
 
 from lmopt.config.recipe import Bits
 from lmopt.models.loading import load_classifier
+from lmopt.runtimes.base import INPUTS
 from lmopt.runtimes.packing import pack
 
-VERSION = 2
 MODEL_FILES = ("config.json", "model.safetensors")  # The configuration is the model's graph here.
 
 
@@ -26,6 +26,6 @@ def build_artifact(model_folder: Path, max_length: int, folder: Path, *, bits: B
         runtime="torch",
         bits=bits,
         precision="f32" if bits == 32 else None,
-        inputs=("input_ids", "attention_mask"),
+        inputs=INPUTS,
         files=MODEL_FILES,
     )

@@ -160,9 +160,9 @@ def test_measurements_at_one_time_have_cores_of_their_own() -> None:
     """Also where the cluster lets each job use every core of its node, and its holder is killed."""
     first_two = sorted(os.sched_getaffinity(0))[:2]
     code = (
-        "import os, time\nfrom lmopt.measurement import process as measure\n"
-        f"CORE_NAME = 'lmopt-test-{os.getpid()}'\n"  # other measurements hold none of these
-        f"os.sched_setaffinity(0, {first_two})\ncores = pin(1)\n"
+        "import os, time\nfrom lmopt.measurement import process\n"
+        f"process.CORE_NAME = 'lmopt-test-{os.getpid()}'\n"  # other measurements hold none of these
+        f"os.sched_setaffinity(0, {first_two})\ncores = process.pin(1)\n"
         "print(*os.sched_getaffinity(0), flush=True)\ntime.sleep(600)\n"
     )
     command = [sys.executable, "-c", code]

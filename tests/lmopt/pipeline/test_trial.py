@@ -7,12 +7,12 @@ import pytest
 
 from lmopt.config.models import StudentConfig, TeacherConfig
 from lmopt.config.recipe import Recipe
-from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
 from lmopt.pipeline import trial as pipeline
 from lmopt.pipeline.prepare import Prepared, prepare
 from lmopt.pipeline.timing import time_artifact
 from lmopt.pipeline.trial import Outcome, run_recipe
+from lmopt.runtimes.config import RuntimeConfig
 from lmopt.runtimes.manifest import read_manifest
 from lmopt.tasks.linear_baseline import linear_baseline
 from lmopt.training import trainer as training
