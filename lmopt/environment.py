@@ -6,13 +6,11 @@ import os
 import platform
 import sys
 import warnings
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-LIBRARIES = (
-    "torch", "transformers", "datasets", "openvino", "nncf", "onnx", "onnxruntime", "scikit-learn",
-    "numpy",
-)  # fmt: skip
+LIBRARIES = ("torch", "transformers", "datasets", "scikit-learn", "numpy")
 
 
 def configure_libraries(threads: int) -> None:
@@ -57,9 +55,10 @@ def _keep_freed_memory() -> None:
         mallopt(trim_threshold, (1 << 31) - 1)
 
 
-def library_versions() -> dict[str, str]:
-    """Return the version of every library that a result depends on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+def library_versions(of_runtimes: Iterable[str]) -> dict[str, str]:
+    """Version of every library that a result depends on, those of the runtimes among them."""
+    names = (*LIBRARIES, *of_runtimes)
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
 
 
 def processor_name() -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lmopt.data.tokens import Tokens, load_tokens, pad
-from lmopt.runtimes.base import Ints, Session, Shape
+from lmopt.data.tokens import Ints, Tokens, load_tokens, pad
+from lmopt.runtimes.base import Session, Shape
 from lmopt.runtimes.manifest import read_manifest
 from lmopt.runtimes.sessions import open_session
 

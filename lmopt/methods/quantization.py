@@ -3,8 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from lmopt.config.base import Config
-from lmopt.config.runtime import Bits
+from lmopt.config.base import Bits, Config
 from lmopt.methods.base import Claim, Context, Method, Names, Search, Sentence, Texts, setting
 from lmopt.methods.training import Training, epochs_in_words, training_stage
 from lmopt.stages.cache import Stage

@@ -4,7 +4,9 @@
 number a layer. `load_classifier` builds a model, reshapes it, and loads the weights.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from lmopt.errors import UserError
 from lmopt.models.embeddings import add_factorization
 from lmopt.models.families.base import Entry, Kind, keep_units
 from lmopt.models.families.registry import family_of, find_units
+from lmopt.models.static import StaticConfig
 
 SHAPE = "lmopt_shape"
 
@@ -104,3 +107,13 @@ def select_layers(config: Any, count: int, indices: Sequence[int]) -> None:
     for key, value in recorded_shape(config).items():
         if isinstance(value, list) and len(value) == count:
             record_shape(config, **{key: [value[i] for i in indices]})
+
+
+def only_ours(folder: Path) -> str | None:
+    """Why `from_pretrained` cannot load a model or torch artifact without lmopt; None if it can."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config["model_type"] == StaticConfig.model_type:
+        return "it has no class for static embeddings"
+    entries = entries_of(config["model_type"])
+    found = [entries[name].words for name in config.get(SHAPE) or {}]
+    return f"it has no setting for {', '.join(found)}" if found else None

@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from lmopt.config.task import DEFAULT_KIND
-from lmopt.errors import UserError
+from lmopt.runtimes.registry import runtime_of_format
 from lmopt.tasks.registry import task_of
 
 USAGE = "usage.py"
@@ -31,34 +32,12 @@ ids = np.array([tokenizer.encode(text).ids])
 _SLOW = """tokenizer = AutoTokenizer.from_pretrained(here)
 ids = np.array([tokenizer(text, truncation=True, max_length={max_length})["input_ids"]])
 """
-_OPENVINO = """model = ov.Core().compile_model(here / "{file}", "CPU"{options})
-logits = model({{"input_ids": ids, "attention_mask": np.ones_like(ids)}})[0][0]
-"""
-_FIXED = """\
-padding = [(0, 0), (0, min({max_length}, -(-ids.size // {multiple}) * {multiple}) - ids.size)]
-inputs = {{
-    "input_ids": np.pad(ids, padding, constant_values={pad_id}),
-    "attention_mask": np.pad(np.ones_like(ids), padding),
-}}
-# One model for each length is faster than one for any: a server keeps those that it has compiled.
-model = ov.Core().read_model(here / "{file}")
-model.reshape({{name: array.shape for name, array in inputs.items()}})
-logits = ov.compile_model(model, "CPU"{options})(inputs)[0][0]
-"""
-_ONNX = """model = ort.InferenceSession(here / "{file}", providers=["CPUExecutionProvider"])
-logits = model.run(None, {{"input_ids": ids, "attention_mask": np.ones_like(ids)}})[0][0]
-"""
-_TRANSFORMERS = """tokenizer = AutoTokenizer.from_pretrained(here)
-model = AutoModelForSequenceClassification.from_pretrained(here)
-inputs = tokenizer(text, truncation=True, max_length={max_length}, return_tensors="pt")
-with torch.inference_mode():
-    logits = model(**inputs).logits[0].float()
-"""
 
 
 def usage_text(
     folder: Path,
-    files: tuple[str, ...],
+    form: str,
+    files: Sequence[str],
     max_length: int,
     precision: str | None,
     *,
@@ -66,45 +45,26 @@ def usage_text(
     pad_to_multiple_of: int = 0,
     kind: str = DEFAULT_KIND,
 ) -> str:
-    """Return the text of `usage.py` for a folder with these model files.
+    """Return the text of `usage.py` for a folder of this format with these model files.
 
-    The program truncates texts to `max_length` tokens. If `pad_to_multiple_of` is not 0, it pads a
-    text with `pad_id` to a multiple of so many tokens and compiles OpenVINO's model for that
-    length. It prints the answer of the task `kind`.
-
-    Raises:
-        UserError: Only lmopt can run the files.
+    The program truncates texts to `max_length` tokens. If `pad_to_multiple_of` is not 0, a runtime
+    that compiles its models does so for texts padded with `pad_id` to a multiple of so many tokens.
+    The program prints the answer of the task `kind`.
     """
     answer = task_of(kind).answer_code
-    kinds = {Path(name).suffix: name for name in reversed(files)}
-    if ".safetensors" in kinds:
-        imports = (
-            "import torch\n"
-            "from transformers import AutoModelForSequenceClassification, AutoTokenizer"
-        )
-        head = _HEAD.format(packages="torch transformers", imports=imports)
-        return head + _TRANSFORMERS.format(max_length=max_length) + answer.torch
+    runtime = runtime_of_format(form)
+    own = runtime.usage(files, max_length, precision, pad_id, pad_to_multiple_of)
+    if own.is_whole:
+        head = _HEAD.format(packages=" ".join(own.packages), imports="\n".join(own.imports))
+        return head + own.statements + answer.torch
     fast = (folder / "tokenizer.json").exists()
-    if ".xml" in kinds:
-        options = f', {{"INFERENCE_PRECISION_HINT": "{precision}"}}' if precision else ""
-        load, name = "import openvino as ov", "openvino"
-        values = {"file": kinds[".xml"], "options": options, "max_length": max_length}
-        body = (_FIXED if pad_to_multiple_of else _OPENVINO).format(
-            **values, pad_id=pad_id, multiple=pad_to_multiple_of
-        )
-    elif ".onnx" in kinds:
-        load, name = "import onnxruntime as ort", "onnxruntime"
-        body = _ONNX.format(file=kinds[".onnx"])
-    else:
-        raise UserError(
-            f"only lmopt runs {', '.join(files)}: use --format onnx or --format transformers"
-        )
     package = "tokenizers" if fast else "transformers"
-    kind = "Tokenizer" if fast else "AutoTokenizer"
-    imports = f"import numpy as np\n{load}\nfrom {package} import {kind}"
-    packages = f"{name} {package} numpy"
-    head = _HEAD.format(packages=packages, imports=imports)
-    return head + (_FAST if fast else _SLOW).format(max_length=max_length) + body + answer.numpy
+    reader = "Tokenizer" if fast else "AutoTokenizer"
+    imports = ["import numpy as np", *own.imports, f"from {package} import {reader}"]
+    packages = " ".join([*own.packages, package, "numpy"])
+    head = _HEAD.format(packages=packages, imports="\n".join(imports))
+    ids = (_FAST if fast else _SLOW).format(max_length=max_length)
+    return head + ids + own.statements + answer.numpy
 
 
 def run_usage(folder: Path, text: str) -> tuple[str, float]:

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lmopt.config.models import StudentConfig, TeacherConfig
-from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
 from lmopt.data.dataset import Data
 from lmopt.environment import configure_libraries
@@ -24,8 +23,9 @@ from lmopt.pipeline.shared_stages import (
     unlabelled_stage,
 )
 from lmopt.progress import Progress
-from lmopt.runtimes.base import processor_of
+from lmopt.runtimes.config import RuntimeConfig
 from lmopt.runtimes.manifest import read_manifest
+from lmopt.runtimes.registry import processor_of
 from lmopt.stages.cache import Stage
 from lmopt.stages.context import StageTime, Walk
 
@@ -113,18 +113,18 @@ def prepare(
         UserError: The data or a model cannot be used.
     """
     configure_libraries(threads)
-    processor_of(runtime.name, runtime.device)  # Raises if the device is missing.
-    walk = Walk(cache, threads, progress, runtime=runtime)
+    processor_of(runtime.name, runtime.device)  # Raises where its device is missing.
+    walk = Walk(cache, threads, progress)
     data = data_stage(walk, task)
     tokens = tokens_stage(walk, data, teacher.model, task)
     if student.model is not None:  # A mistake in it is found before the teacher is trained.
         tokens_stage(walk, data, student.model, task)
     trained = teacher_stage(walk, data, tokens, teacher, task)
     baseline, baseline16 = (
-        artifact_stage(walk, trained, plain, plain.storage(), tokens, task.max_length)
+        artifact_stage(walk, runtime, trained, plain, plain.storage(), tokens, task.max_length)
         for plain in (Recipe(bits=32), Recipe(bits=16))
     )
-    logits = logits_stage(walk, trained, baseline16.path, tokens)
+    logits = logits_stage(walk, runtime, trained, baseline16.path, tokens)
     return Prepared(
         task=task,
         teacher=teacher,
@@ -136,7 +136,7 @@ def prepare(
         teacher_logits=logits,
         baseline=baseline.path,
         baseline16=baseline16.path,
-        baseline_logits=evaluate_stage(walk, baseline.path, tokens),
+        baseline_logits=evaluate_stage(walk, runtime, baseline.path, tokens),
         stages=tuple(walk.times),
     )
 
@@ -151,5 +151,8 @@ def extra_texts(walk: Walk, prepared: Prepared, *, labelled: bool) -> Texts | No
         return None
     teacher, split = prepared.teacher_stage, "unlabelled"
     tokens = tokens_stage(walk, unlabelled, teacher.path, prepared.task)
-    logits = logits_stage(walk, teacher, prepared.baseline16, tokens, split) if labelled else None
+    logits = None
+    if labelled:
+        artifact = prepared.baseline16
+        logits = logits_stage(walk, prepared.runtime, teacher, artifact, tokens, split)
     return Texts(unlabelled, tokens, logits, split)

@@ -24,9 +24,9 @@ from lmopt.measurement import measure
 from lmopt.methods.recipe import Recipe
 from lmopt.models import loading as models
 from lmopt.pipeline import teacher
-from lmopt.runtimes.base import processor_of, runtime_versions
+from lmopt.runtimes.config import RuntimeConfig
 from lmopt.runtimes.manifest import read_manifest
-from lmopt.runtimes.registry import RUNTIMES
+from lmopt.runtimes.registry import processor_of, runtime_named, runtime_versions
 from lmopt.stages.cache import Build, Stage, remove_stage
 from lmopt.stages.context import Walk
 from lmopt.tasks.base import check_finite
@@ -154,7 +154,12 @@ def teacher_stage(
 
 
 def logits_stage(
-    walk: Walk, teacher: Stage, artifact: Path, tokens: Stage, split: str = "train"
+    walk: Walk,
+    runtime: RuntimeConfig,
+    teacher: Stage,
+    artifact: Path,
+    tokens: Stage,
+    split: str = "train",
 ) -> Stage:
     """Return the teacher's logits of a split, computed once for all trials.
 
@@ -170,7 +175,7 @@ def logits_stage(
                 path,
                 [split],
                 threads=walk.threads,
-                device=walk.runtime.device,
+                device=runtime.device,
                 stage="teacher_logits",
                 progress=walk.progress,
             )[split]
@@ -181,13 +186,14 @@ def logits_stage(
         check_finite({split: logits})
         np.save(folder / "logits.npy", logits)
 
-    parameters = {"artifact": read_manifest(artifact).hash} | runtime_versions(walk.runtime.name)
+    parameters = {"artifact": read_manifest(artifact).hash} | runtime_versions(runtime.name)
     parents = [teacher.key, tokens.key]
     return walk.stage("teacher_logits", build, LOGITS_VERSION, parameters, parents)
 
 
 def artifact_stage(
     walk: Walk,
+    runtime: RuntimeConfig,
     model: Stage,
     recipe: Recipe,
     storage: dict[str, Any],
@@ -195,25 +201,25 @@ def artifact_stage(
     max_length: int,
 ) -> Stage:
     """Return the artifact of a saved classifier, with its matrices stored as the recipe defines."""
-    name = walk.runtime.name
-    maker = RUNTIMES[name]
-    options: dict[str, Any] = {"bits": recipe.bits}
-    if name == "openvino":
-        options = storage | recipe.model_dump(include={"activation_bits", "rounding"})
+    name = runtime.name
+    maker = runtime_named(name)
+    stored: dict[str, Any] = {"bits": recipe.bits}
+    if maker.takes_plans:
+        stored = storage | recipe.model_dump(include={"activation_bits", "rounding"})
     looks_at_texts = recipe.activation_bits is not None or recipe.rounding != "nearest"
 
     def build(folder: Path, _: Path) -> None:
-        extra: dict[str, Any] = {}
-        if looks_at_texts:
-            extra["calibration"] = calibration_texts(tokens, model.path)
-        maker.build_artifact(model.path, max_length, folder, **options, **extra)
+        texts = calibration_texts(tokens, model.path) if looks_at_texts else []
+        maker.build(model.path, max_length, folder, stored, texts)
 
-    parameters = {"runtime": name, "max_length": max_length} | options | runtime_versions(name)
+    parameters = {"runtime": name, "max_length": max_length} | stored | runtime_versions(name)
     parents = [model.key, tokens.key] if looks_at_texts else [model.key]
-    return walk.stage("artifact", build, maker.VERSION, parameters, parents)
+    return walk.stage("artifact", build, maker.version, parameters, parents)
 
 
-def evaluate_stage(walk: Walk, artifact: Path, tokens: Stage) -> dict[str, npt.NDArray[np.float32]]:
+def evaluate_stage(
+    walk: Walk, runtime: RuntimeConfig, artifact: Path, tokens: Stage
+) -> dict[str, npt.NDArray[np.float32]]:
     """Return the artifact's logits (n, classes) of validation and test on this processor.
 
     Raises:
@@ -228,7 +234,7 @@ def evaluate_stage(walk: Walk, artifact: Path, tokens: Stage) -> dict[str, npt.N
             path,
             splits,
             threads=walk.threads,
-            device=walk.runtime.device,
+            device=runtime.device,
             progress=walk.progress,
         )
         np.savez(folder / "logits.npz", **arrays)
@@ -237,8 +243,8 @@ def evaluate_stage(walk: Walk, artifact: Path, tokens: Stage) -> dict[str, npt.N
     parameters = {
         "artifact": manifest.hash,
         "precision": manifest.precision,
-        "processor": processor_of(walk.runtime.name, walk.runtime.device),
-    } | runtime_versions(walk.runtime.name)
+        "processor": processor_of(runtime.name, runtime.device),
+    } | runtime_versions(runtime.name)
     stage = walk.stage("evaluate", build, measure.VERSION, parameters, [tokens.key])
     with np.load(stage.path / "logits.npz") as arrays:
         outputs = dict(arrays)

@@ -24,9 +24,8 @@ from lmopt.pipeline.prepare import Prepared, extra_texts
 from lmopt.pipeline.shared_stages import artifact_stage, evaluate_stage, logits_stage, tokens_stage
 from lmopt.pipeline.timing import time_artifact
 from lmopt.progress import Progress
-from lmopt.runtimes.base import processor_of
-from lmopt.runtimes.limits import refusal
 from lmopt.runtimes.manifest import folder_bytes, read_manifest
+from lmopt.runtimes.registry import PACKAGES, processor_of, refusal
 from lmopt.stages.cache import Stage
 from lmopt.stages.context import StageTime, Walk
 
@@ -79,11 +78,12 @@ def run_recipe(
     configure_libraries(threads)
     if reason := refusal(prepared.runtime.name, recipe):
         raise UserError(reason)
-    walk = Walk(cache, threads, progress, recipe.device, prepared.runtime)
+    walk = Walk(cache, threads, progress, recipe.device)
     recipe = recipe.canonical()
     model, tokens, storage = make_model(walk, prepared, recipe)
-    artifact = artifact_stage(walk, model, recipe, storage, tokens, prepared.task.max_length).path
-    logits = evaluate_stage(walk, artifact, tokens)
+    runtime, limit = prepared.runtime, prepared.task.max_length
+    artifact = artifact_stage(walk, runtime, model, recipe, storage, tokens, limit).path
+    logits = evaluate_stage(walk, runtime, artifact, tokens)
     start = time.perf_counter()
     latency, noisy = time_artifact(prepared, artifact, cache=cache, progress=progress)
     walk.times.append(StageTime("latency", time.perf_counter() - start, cached=False))
@@ -106,7 +106,7 @@ def run_recipe(
         runtime=manifest.runtime,
         threads=prepared.runtime.threads,
         pad_to_multiple_of=prepared.runtime.pad_to_multiple_of,
-        versions=library_versions(),
+        versions=library_versions(PACKAGES),
     )
 
 
@@ -161,6 +161,7 @@ def read_by(walk: Walk, texts: Texts, model: str | Path, task: TaskConfig) -> Te
 def labelled_by(walk: Walk, prepared: Prepared, model: Stage, texts: Texts) -> Texts:
     """Return the texts with the logits of another saved model, from its 16-bit artifact."""
     plain, limit = Recipe(bits=16), prepared.task.max_length
-    artifact = artifact_stage(walk, model, plain, plain.storage(), texts.tokens, limit).path
-    logits = logits_stage(walk, model, artifact, texts.tokens, texts.split)
+    runtime, storage = prepared.runtime, plain.storage()
+    made = artifact_stage(walk, runtime, model, plain, storage, texts.tokens, limit)
+    logits = logits_stage(walk, runtime, model, made.path, texts.tokens, texts.split)
     return texts._replace(logits=logits)

@@ -4,6 +4,7 @@ This module imports neither torch nor a runtime.
 """
 
 import json
+import shutil
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,6 +68,11 @@ def folder_bytes(folder: Path) -> int:
     """Size of everything in the artifact's folder, the cache's own record apart."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != RECORD]
     return sum(path.stat().st_size for path in files)
+
+
+def copy_artifact(artifact: Path, folder: Path) -> None:
+    """Copy an artifact, or a saved model, without the cache's own record."""
+    shutil.copytree(artifact, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(RECORD))
 
 
 def transfer_bytes(path: Path) -> int:

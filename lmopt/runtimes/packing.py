@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from lmopt.config.runtime import Bits
+from lmopt.config.base import Bits
 from lmopt.data.batches import pad_id
 from lmopt.models.loading import load_tokenizer
 from lmopt.models.zeros import measured_sparsity
@@ -52,6 +52,8 @@ def pack(
 def count_macs(model: PreTrainedModel, length: int) -> int:
     """Multiply-accumulates of all matrix products for one text of `length` tokens."""
     model.set_attn_implementation("eager")  # The counter does not see into the fused one.
+    # DeBERTa hands a parameter to its layers; the counter fails at one that wants a gradient.
+    model.requires_grad_(False)
     ids = torch.full((1, length), pad_id(model.config))
     with FlopCounterMode(display=False) as counter:
         model(input_ids=ids, attention_mask=torch.ones_like(ids))

@@ -1,10 +1,9 @@
-"""The context of stages: cache, threads, device, runtime, progress and times."""
+"""The context of stages: cache, threads, device, progress and times."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lmopt.config.runtime import RuntimeConfig
 from lmopt.progress import Progress
 from lmopt.stages.cache import Build, Stage, run_stage
 
@@ -21,15 +20,13 @@ class StageTime(NamedTuple):
 class Walk:
     """The settings that stages run with; `times` collects the time of each stage.
 
-    Models are trained on `device`. `runtime` makes and runs the artifacts. `salt` becomes a part of
-    every stage's key. None changes no key.
+    Models are trained on `device`. `salt` becomes a part of every stage's key. None changes no key.
     """
 
     cache: Path
     threads: int
     progress: Progress | None = None
     device: str = "auto"
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     times: list[StageTime] = field(default_factory=list)
     salt: str | None = None
 

@@ -20,12 +20,12 @@ from pydantic import (
 from analysis.rows.schema import unit_of
 from lmopt.config.base import Config
 from lmopt.config.models import StudentConfig, TeacherConfig
-from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
 from lmopt.methods.base import Search
 from lmopt.methods.own import recipe_type_of
 from lmopt.methods.recipe import Recipe
-from lmopt.runtimes.limits import RUNTIME_BITS, refusal
+from lmopt.runtimes.config import RuntimeConfig
+from lmopt.runtimes.registry import refusal, runtime_named
 from lmopt.tasks.registry import TASKS, task_of
 from sweeps.definition.errors import ConfigError, explain, suggest
 from sweeps.definition.objectives import (
@@ -296,7 +296,7 @@ def default_reference_points(sweep: SweepConfig) -> dict[str, dict[str, Any]]:
     """Return the teacher as it is and each method alone, as far as this sweep varies them."""
     untouched = sweep.recipe_type.untouched()
     middle = {name: _middle(distribution) for name, distribution in sweep.search.items()}
-    search = Search(middle, RUNTIME_BITS[sweep.runtime.name])
+    search = Search(middle, runtime_named(sweep.runtime.name).bits)
     points: dict[str, dict[str, Any]] = {"baseline": untouched}
     for method in sweep.recipe_type.methods:
         alone = method.reference(untouched, search)

@@ -13,23 +13,14 @@ from typing import Any
 
 import pandas as pd
 
-from lmopt.packaging.formats import (
-    FORMATS,
-    NATIVE,
-    copy_artifact,
-    model_files,
-    only_ours,
-    write_checksums,
-    write_labels,
-    write_onnx,
-    write_transformers,
-)
+from lmopt.packaging.formats import model_files, write_checksums, write_labels
 from lmopt.packaging.model_card import CARD
 from lmopt.packaging.usage_script import USAGE, usage_text
 from lmopt.pipeline.prepare import Prepared
 from lmopt.pipeline.trial import make_model
 from lmopt.progress import Progress
-from lmopt.runtimes.manifest import read_manifest
+from lmopt.runtimes.manifest import copy_artifact, read_manifest
+from lmopt.runtimes.registry import FORMATS, RUNTIMES, runtime_named, runtime_of_format
 from lmopt.stages.context import Walk
 from sweeps.definition.errors import ConfigError
 from sweeps.disk.retention import bytes_on_disk
@@ -125,31 +116,23 @@ def _write(
 ) -> Written:
     """Write model, tokenizer, label names and `usage.py`."""
     manifest = read_manifest(artifact)
-    native = NATIVE[manifest.runtime]
+    native = runtime_named(manifest.runtime).export_format
+    form = form or native
+    _check_format(row, artifact, native, form)
     model = None
-    if (form or native) == "transformers" and (reason := only_ours(artifact)):
-        remedy = "take --format onnx" if native == "transformers" else "export it without --format"
-        raise ConfigError(
-            f"transformers cannot hold the model of trial {row['trial']}: {reason}; {remedy}"
-        )
-    if form in (None, native):
+    if form == native:
         copy_artifact(artifact, folder)
-    elif form == "openvino":
-        raise ConfigError(
-            f"trial {row['trial']} was measured in {manifest.runtime}, not in openvino: export it "
-            "without --format, or as onnx or transformers"
-        )
     else:
         walk = Walk(run.cache, threads_of(row), progress)
         model = make_model(walk, prepared, recipe_of(run, row).canonical())[0].path
-        if form == "onnx":
-            write_onnx(model, manifest, folder)
-        else:
-            write_transformers(model, folder)
+        exporter = runtime_of_format(form).exporter
+        assert exporter is not None, "it was checked"
+        exporter.write(model, manifest, folder)
     write_labels(folder, prepared.label_names)
     precision = manifest.precision if model is None else None
     text = usage_text(
         folder,
+        form,
         model_files(folder),
         manifest.max_length,
         precision,
@@ -158,7 +141,23 @@ def _write(
         kind=prepared.task.kind,
     )
     (folder / USAGE).write_text(text, encoding="utf-8")
-    return Written(folder, form or native, manifest, model)
+    return Written(folder, form, manifest, model)
+
+
+def _check_format(row: Mapping[str, Any], artifact: Path, native: str, form: str) -> None:
+    """Refuse a format that cannot hold the trial's model."""
+    runtime = runtime_of_format(form)
+    others = [each.export_format for each in RUNTIMES if each.exporter and each is not runtime]
+    if reason := runtime.unreadable(artifact):
+        remedy = f"take --format {others[0]}" if form == native else "export it without --format"
+        raise ConfigError(
+            f"{form} cannot hold the model of trial {row['trial']}: {reason}; {remedy}"
+        )
+    if form != native and runtime.exporter is None:
+        raise ConfigError(
+            f"trial {row['trial']} was measured in {row['runtime']}, not in {runtime.name}: export "
+            f"it without --format, or as {' or '.join(others)}"
+        )
 
 
 def _result(dest: Path, folder: Path, choice: Choice, exported: Exported) -> Result:

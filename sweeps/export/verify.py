@@ -19,12 +19,13 @@ from lmopt.measurement.measure import evaluate
 from lmopt.models.loading import load_classifier
 from lmopt.packaging.formats import model_files, stored_bits
 from lmopt.packaging.model_card import Measurement
-from lmopt.packaging.reload import evaluate_folder, torch_session
+from lmopt.packaging.reload import evaluate_folder
 from lmopt.packaging.usage_script import USAGE, run_usage
 from lmopt.pipeline.prepare import Prepared
 from lmopt.pipeline.shared_stages import tokens_stage
 from lmopt.progress import Progress
 from lmopt.runtimes.manifest import Manifest, hash_files
+from lmopt.runtimes.pytorch.session import session_of
 from lmopt.stages.context import Walk
 from lmopt.tasks.base import NotFiniteError, check_finite
 from lmopt.tasks.registry import task_of
@@ -147,7 +148,12 @@ def _reload(
 ) -> dict[str, Logits]:
     try:
         return evaluate_folder(
-            written.folder, tokens, SPLITS, pad_id=written.manifest.pad_id, threads=threads
+            written.folder,
+            written.form,
+            tokens,
+            SPLITS,
+            pad_id=written.manifest.pad_id,
+            threads=threads,
         )
     except UserError as error:
         raise ConfigError(
@@ -161,7 +167,7 @@ def _compare_with_model(model: Path, written: Written, tokens: Path, logits: Log
     test = load_tokens(tokens)["test"]
     count = min(COMPARED, len(test))
     some = Tokens(test.ids[: test.offsets[count]], test.offsets[: count + 1])
-    session = torch_session(load_classifier(model))
+    session = session_of(load_classifier(model))
     expected = predict(session, some, written.manifest.pad_id, lambda _: None)
     allowed = TOLERANCE[stored_bits(written.form, written.manifest.bits)]
     error = float(np.abs(logits[:count] - expected).max() / max(1.0, np.abs(expected).max()))

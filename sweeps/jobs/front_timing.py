@@ -63,7 +63,7 @@ def first_group(wanted: pd.DataFrame) -> pd.DataFrame:
 def _time(run: Run, wanted: pd.DataFrame, job: Job) -> set[int]:
     """Time these together; return the trials whose artifact is gone and cannot be made again."""
     from lmopt.pipeline.timing import time_artifacts
-    from lmopt.runtimes.base import processor_of
+    from lmopt.runtimes.registry import processor_of
     from sweeps.export.artifacts import artifact_of
     from sweeps.run.prepared import load_prepared
 

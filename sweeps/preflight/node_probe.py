@@ -3,7 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "transformers", "openvino", "optuna", "pyarrow", "submitit")
+from lmopt.runtimes.registry import RUNTIMES
+
+# Each runtime's own package, and what every trial needs.
+PACKAGES = dict.fromkeys(
+    ("torch", "transformers", *(runtime.packages[0] for runtime in RUNTIMES), "optuna", "pyarrow",
+     "submitit")
+)  # fmt: skip
 
 
 def probe_job(place: str, locks: list[str]) -> None:

@@ -9,9 +9,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lmopt.runtimes.registry import PACKAGES as OF_RUNTIMES
+
 PACKAGES = (
-    "lmopt", "torch", "transformers", "datasets", "optuna", "submitit", "openvino", "nncf",
-    "onnx", "onnxruntime", "numpy", "pandas", "pyarrow", "scikit-learn",
+    "lmopt", "torch", "transformers", "datasets", "optuna", "submitit", "numpy", "pandas",
+    "pyarrow", "scikit-learn",
 )  # fmt: skip
 
 
@@ -31,7 +33,7 @@ def collect() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Return the installed versions of the libraries that a result depends on."""
     found = {}
-    for name in PACKAGES:
+    for name in dict.fromkeys((*PACKAGES, *OF_RUNTIMES)):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

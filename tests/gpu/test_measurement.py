@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lmopt.config.recipe import Recipe
 
 from analysis.rows.table import read_rows
 from lmopt.config.models import StudentConfig, TeacherConfig
-from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
 from lmopt.data.batches import Examples
 from lmopt.data.tokens import load_tokens, pad, save_tokens
 from lmopt.measurement.measure import Timed, evaluate, time_in_turn
+from lmopt.methods.recipe import Recipe
 from lmopt.pipeline.prepare import prepare
 from lmopt.pipeline.trial import run_recipe
 from lmopt.runtimes.base import processor_of
+from lmopt.runtimes.config import RuntimeConfig
 from lmopt.runtimes.registry import RUNTIMES
 from lmopt.runtimes.sessions import open_session
 from slurm.profile import load_profile

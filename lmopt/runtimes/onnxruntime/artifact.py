@@ -16,15 +16,17 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel
 
-from lmopt.config.runtime import Bits
+from lmopt.config.base import Bits
 from lmopt.models.loading import load_classifier
+from lmopt.runtimes.base import INPUTS
 from lmopt.runtimes.packing import pack
-from lmopt.runtimes.tracing import INPUTS, Logits
+from lmopt.runtimes.tracing import Logits, example_inputs, forget_traced_classes
 
-VERSION = 2
 # Weights beside the graph: one file would end at protobuf's 2 GB.
 MODEL_FILES = ("model.onnx", "model.onnx.data")
-OPSET = 20  # The first with Gelu and the last that this exporter knows.
+# The first with Gelu, which ONNX Runtime would have to find in five operators otherwise, and the
+# last that this exporter knows. Exported files have it too; ONNX Runtime reads it since 1.17.
+OPSET = 20
 BLOCKS = (32, 64)  # Sizes for which ONNX Runtime has 4-bit kernels; powers of two.
 MIN_WIDTH = 16  # A narrower table (a bias per head) would pay more for scales than it saves.
 INT8_PRODUCTS = 4  # MatMulNBits' accuracy_level: activations in 8 bits, as at `bits` 8.
@@ -67,15 +69,13 @@ def export(model: PreTrainedModel) -> Any:
 
     model.eval()
     model.set_attn_implementation("eager")
-    mask = torch.ones(2, 8, dtype=torch.int64)
-    mask[1, 4:] = 0
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # About the exporter's age; its successor gives the same graph in ten times the time.
         warnings.simplefilter("ignore")
         path = Path(folder, MODEL_FILES[0])
         torch.onnx.export(
             Logits(model).eval(),
-            (torch.ones_like(mask), mask),
+            tuple(example_inputs().values()),
             path,
             input_names=list(INPUTS),
             output_names=["logits"],
@@ -84,9 +84,7 @@ def export(model: PreTrainedModel) -> Any:
             dynamo=False,
         )
         proto = onnx.load(path)
-    # As in the OpenVINO runtime: the traced classes would keep the weights alive.
-    torch.jit._state._clear_class_state()  # type: ignore[no-untyped-call]
-    torch._C._jit_clear_class_registry()
+    forget_traced_classes()
     remove_identities(proto)
     return proto
 

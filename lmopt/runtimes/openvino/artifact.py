@@ -16,10 +16,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from lmopt.config.runtime import Bits
+from lmopt.config.base import Bits
 from lmopt.data.tokens import Batch
 from lmopt.models.families.registry import family_of
 from lmopt.models.loading import load_classifier
+from lmopt.runtimes.base import INPUTS
 from lmopt.runtimes.openvino.first_token import keep_first_token
 from lmopt.runtimes.openvino.weights import (
     MODEL_FILES,
@@ -29,11 +30,9 @@ from lmopt.runtimes.openvino.weights import (
     weight_constants,
 )
 from lmopt.runtimes.packing import pack
-from lmopt.runtimes.tracing import INPUTS, Logits
+from lmopt.runtimes.tracing import Logits, example_inputs, forget_traced_classes
 from lmopt.weights.plan import group_size, plan_storage
 from lmopt.weights.rounding import Format
-
-VERSION = 4
 
 
 def convert(model: PreTrainedModel) -> Any:
@@ -42,21 +41,17 @@ def convert(model: PreTrainedModel) -> Any:
 
     model.eval()
     model.set_attn_implementation("eager")
-    example = {name: torch.ones(2, 8, dtype=torch.int64) for name in INPUTS}
-    example["attention_mask"][1, 4:] = 0
     shape = ov.PartialShape([-1, -1])
     with torch.inference_mode():
         converted = ov.convert_model(
             Logits(model),
-            example_input=example,
+            example_input=example_inputs(),
             input=[(name, shape, ov.Type.i64) for name in INPUTS],
         )
     converted.outputs[0].get_tensor().set_names({"logits"})
     if family_of(model.config.model_type).head_reads(model.config.to_dict()) != "mean":
         keep_first_token(converted)
-    # The traced module's classes would keep its weights alive: 60 MB a trial in a long worker.
-    torch.jit._state._clear_class_state()  # type: ignore[no-untyped-call]
-    torch._C._jit_clear_class_registry()
+    forget_traced_classes()
     return converted
 
 

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import torch
 
+from lmopt.errors import UserError
 from lmopt.weights.plan import Codebook, Plan
 from lmopt.weights.rounding import Format, quantize
 
@@ -51,7 +52,7 @@ def _store_codebook(constant: Any, stored: Codebook) -> None:
 
     codebook, indices = np.unique(constant.data, return_inverse=True)
     if len(codebook) > stored.clusters:
-        raise ValueError(
+        raise UserError(
             f"{constant.get_friendly_name()} has {len(codebook)} distinct values, "
             f"its codebook {stored.clusters}: cluster it first"
         )

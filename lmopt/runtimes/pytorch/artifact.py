@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from lmopt.config.runtime import Bits
+from lmopt.config.base import Bits
 from lmopt.models.loading import load_classifier
+from lmopt.runtimes.base import INPUTS
 from lmopt.runtimes.packing import pack
 
-VERSION = 2
 MODEL_FILES = ("config.json", "model.safetensors")  # The configuration is the model's graph here.
 
 
@@ -26,6 +26,6 @@ def build_artifact(model_folder: Path, max_length: int, folder: Path, *, bits: B
         runtime="torch",
         bits=bits,
         precision="f32" if bits == 32 else None,
-        inputs=("input_ids", "attention_mask"),
+        inputs=INPUTS,
         files=MODEL_FILES,
     )

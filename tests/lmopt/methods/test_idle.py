@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmopt.config.models import StudentConfig, TeacherConfig
-from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
 from lmopt.methods.recipe import Recipe
 from lmopt.pipeline.prepare import Prepared, prepare
 from lmopt.pipeline.shared_stages import artifact_stage
 from lmopt.pipeline.trial import make_model
+from lmopt.runtimes.config import RuntimeConfig
 from lmopt.runtimes.manifest import read_manifest
 from lmopt.stages.context import Walk
 
@@ -138,8 +138,8 @@ def test_idle_fields_leave_the_artifact_as_it_is(
 
 def artifact_hash(recipe: Recipe, prepared: Prepared, cache: Path) -> str:
     """Return the hash of a recipe's artifact, made as the recipe stands."""
-    walk = Walk(cache, 1, runtime=prepared.runtime)
+    walk = Walk(cache, 1)
     model, tokens, storage = make_model(walk, prepared, recipe)
     limit = prepared.task.max_length
-    artifact = artifact_stage(walk, model, recipe, storage, tokens, limit)
+    artifact = artifact_stage(walk, prepared.runtime, model, recipe, storage, tokens, limit)
     return read_manifest(artifact.path).hash

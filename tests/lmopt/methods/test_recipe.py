@@ -4,7 +4,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from lmopt.config.runtime import BITS
+from lmopt.config.base import BITS
 from lmopt.config.task import SplitConfig, TaskConfig
 from lmopt.methods.recipe import Recipe
 

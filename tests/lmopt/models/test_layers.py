@@ -12,8 +12,7 @@ from lmopt.models.families import registry
 from lmopt.models.families.registry import encoder_layers
 from lmopt.models.layers import drop_layers
 from lmopt.models.loading import load_classifier
-from lmopt.models.shape import recorded_shape
-from lmopt.packaging.formats import only_ours
+from lmopt.models.shape import only_ours, recorded_shape
 from tests.lmopt.small_families import HEAD, OPTIONS, SHAPE, batch, logits, saved, tiny
 
 STACKED = [name for name in OPTIONS if "albert" not in name]

@@ -16,19 +16,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from lmopt.data.tokens import Tokens, pad, save_tokens, tokenize
 from lmopt.models.loading import load_classifier, load_tokenizer
-from lmopt.packaging.formats import (
-    copy_artifact,
-    model_files,
-    only_ours,
-    stored_bits,
-    write_checksums,
-    write_labels,
-    write_onnx,
-    write_transformers,
-)
+from lmopt.models.shape import only_ours
+from lmopt.packaging.formats import model_files, stored_bits, write_checksums, write_labels
 from lmopt.packaging.reload import evaluate_folder
 from lmopt.packaging.usage_script import USAGE, run_usage, usage_text
-from lmopt.runtimes.manifest import hash_files, read_manifest, transfer_bytes
+from lmopt.runtimes.manifest import copy_artifact, hash_files, read_manifest, transfer_bytes
+from lmopt.runtimes.onnxruntime.artifact import OPSET
+from lmopt.runtimes.onnxruntime.export import write_onnx
 from lmopt.runtimes.openvino.artifact import build_artifact
 from lmopt.runtimes.sessions import open_session
 from lmopt.stages.cache import RECORD
@@ -81,8 +75,8 @@ def artifact(classifier: Path, folder: Path, bits: Any) -> Path:
     return folder
 
 
-def evaluate(folder: Path, tokens_file: Path) -> Any:
-    return evaluate_folder(folder, tokens_file, ["test"], pad_id=0, threads=1)["test"]
+def evaluate(folder: Path, tokens_file: Path, form: str = "transformers") -> Any:
+    return evaluate_folder(folder, form, tokens_file, ["test"], pad_id=0, threads=1)["test"]
 
 
 @pytest.mark.parametrize(("bits", "held", "error"), [(32, 32, 1e-5), (16, 16, 1e-2), (4, 16, 1e-2)])
@@ -95,7 +89,8 @@ def test_onnx_runtime_gives_the_model_s_logits(
     folder.mkdir()
     write_onnx(classifier, measured, folder)
     assert stored_bits("onnx", bits) == held
-    assert np.abs(evaluate(folder, tokens_file) - expected).max() <= error * np.abs(expected).max()
+    found = evaluate(folder, tokens_file, "onnx")
+    assert np.abs(found - expected).max() <= error * np.abs(expected).max()
     manifest = read_manifest(folder)
     assert (manifest.runtime, manifest.bits, manifest.files) == (
         "onnxruntime",
@@ -104,7 +99,9 @@ def test_onnx_runtime_gives_the_model_s_logits(
     )
     assert hash_files(folder, manifest.files) == (manifest.size_bytes, manifest.hash)
     assert manifest.transfer_bytes == transfer_bytes(folder / "model.onnx")
-    weights = [numpy_helper.to_array(w) for w in onnx.load(folder / "model.onnx").graph.initializer]
+    proto = onnx.load(folder / "model.onnx")
+    assert [(o.domain, o.version) for o in proto.opset_import] == [("", OPSET)]
+    weights = [numpy_helper.to_array(w) for w in proto.graph.initializer]
     large = {w.dtype for w in weights if w.size >= 1024}
     assert large == {np.dtype(np.float16 if held == 16 else np.float32)}
 
@@ -112,7 +109,7 @@ def test_onnx_runtime_gives_the_model_s_logits(
 def test_from_pretrained_loads_the_plain_folder_with_equal_logits(
     classifier: Path, tokens: Tokens, tokens_file: Path, expected: Any, tmp_path: Path
 ) -> None:
-    write_transformers(classifier, tmp_path)
+    copy_artifact(classifier, tmp_path)
     np.testing.assert_allclose(evaluate(tmp_path, tokens_file), expected, rtol=1e-4, atol=1e-5)
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
     assert list(model.config.id2label.values()) == NAMES
@@ -150,7 +147,7 @@ def test_a_folder_that_transformers_would_fill_with_chance_is_refused(
 def test_a_shape_that_the_configuration_does_not_say_is_refused(
     classifier: Path, tokens_file: Path, tmp_path: Path
 ) -> None:
-    write_transformers(classifier, tmp_path)
+    copy_artifact(classifier, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 96}))
     with pytest.raises(ValueError) as refused:
@@ -162,7 +159,7 @@ def test_what_torch_cannot_export_says_so_in_one_line(
     classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
-        raise torch.onnx.errors.UnsupportedOperatorError("aten::odd", 17, None)
+        raise torch.onnx.errors.UnsupportedOperatorError("aten::odd", OPSET, None)
 
     measured = read_manifest(artifact(classifier, tmp_path / "artifact", 32))
     monkeypatch.setattr(torch.onnx, "export", fail)
@@ -181,12 +178,13 @@ def exported(form: str, classifier: Path, folder: Path) -> Path:
     elif form == "onnx":
         write_onnx(classifier, measured, folder)
     else:
-        write_transformers(classifier, folder)
+        copy_artifact(classifier, folder)
     write_labels(folder, NAMES)
     precision = measured.precision if form.startswith("openvino") else None
     place = folder.parent if form.endswith("slow") else folder  # There is no tokenizer.json.
     text = usage_text(
         place,
+        form.rstrip("8").removesuffix("-slow"),
         model_files(folder),
         LENGTH,
         precision,
@@ -243,11 +241,6 @@ def test_usage_that_fails_says_why(classifier: Path, tmp_path: Path) -> None:
     (folder / "labels.json").unlink()
     with pytest.raises(RuntimeError, match=r"usage\.py failed: FileNotFoundError.*labels\.json"):
         run_usage(folder, "text")
-
-
-def test_files_that_only_lmopt_runs_have_no_usage(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"only lmopt runs model\.pt: use --format onnx or"):
-        usage_text(tmp_path, ("model.pt",), 32, None, pad_id=0)
 
 
 def test_an_artifact_is_copied_without_the_cache_s_record(classifier: Path, tmp_path: Path) -> None:

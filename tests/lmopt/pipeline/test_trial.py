@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from lmopt.config.models import StudentConfig, TeacherConfig
-from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
 from lmopt.methods.recipe import Recipe
 from lmopt.pipeline.prepare import Prepared, prepare
 from lmopt.pipeline.shared_stages import data_stage
 from lmopt.pipeline.timing import time_artifact
 from lmopt.pipeline.trial import Outcome, run_recipe
+from lmopt.runtimes.config import RuntimeConfig
 from lmopt.runtimes.manifest import read_manifest
 from lmopt.stages.context import Walk
 from lmopt.tasks.linear_baseline import linear_baseline

@@ -11,7 +11,6 @@ from transformers import AlbertConfig, AlbertForMaskedLM, AlbertTokenizer
 
 from lmopt.compression.vocabulary import trim_vocabulary
 from lmopt.config.models import StudentConfig, TeacherConfig
-from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import TaskConfig
 from lmopt.data.tokens import load_tokens, tokenize
 from lmopt.measurement.evaluation import predict
@@ -20,6 +19,7 @@ from lmopt.models.embeddings import factorize_embeddings
 from lmopt.models.loading import load_classifier, load_tokenizer, save_model
 from lmopt.pipeline.prepare import Prepared, prepare
 from lmopt.pipeline.trial import run_recipe
+from lmopt.runtimes.config import RuntimeConfig
 from lmopt.runtimes.manifest import read_manifest
 from lmopt.runtimes.openvino.artifact import build_artifact
 from lmopt.runtimes.sessions import open_session

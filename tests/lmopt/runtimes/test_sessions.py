@@ -24,24 +24,20 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from lmopt.config.runtime import RuntimeConfig, RuntimeName
-from lmopt.data.tokens import load_tokens, pad, save_tokens, tokenize
+from lmopt.data.tokens import Ints, load_tokens, pad, save_tokens, tokenize
 from lmopt.environment import processor_name
 from lmopt.measurement.measure import Timed, evaluate, time_in_turn
 from lmopt.methods.recipe import Recipe
 from lmopt.models.loading import load_classifier, load_tokenizer
-from lmopt.runtimes.base import PACKAGES, Ints, runtime_versions
-from lmopt.runtimes.limits import RUNTIME_BITS, refusal
+from lmopt.runtimes.config import RuntimeConfig, RuntimeName
 from lmopt.runtimes.manifest import folder_bytes, hash_files, read_manifest
-from lmopt.runtimes.registry import RUNTIMES
+from lmopt.runtimes.registry import RUNTIMES, refusal, runtime_named, runtime_versions
 from lmopt.runtimes.sessions import open_session
 from lmopt.training.device import has_bf16
 
 LENGTH = 64
 VOCABULARY = 120
-CASES: list[tuple[RuntimeName, int]] = [
-    (n, b) for n, widths in RUNTIME_BITS.items() for b in widths
-]
+CASES = [(runtime.name, bits) for runtime in RUNTIMES for bits in runtime.bits]
 # Largest root mean square error of an artifact's logits, relative to their spread over texts, for
 # matrices of 32 columns with random weights; a wrong position or mask costs 1 or more. 32: rounding
 # only. 16: bf16 products in OpenVINO and torch, half-float weights in ONNX Runtime. 8: weights, and
@@ -50,7 +46,7 @@ CASES: list[tuple[RuntimeName, int]] = [
 TOLERANCE = {32: 1e-4, 16: 0.1, 8: 0.1, 4: 0.6}
 
 
-def tolerance(runtime: RuntimeName, bits: int) -> float:
+def tolerance(runtime: str, bits: int) -> float:
     """Error as a share of the logits' spread; ONNX Runtime's int8 saturates without VNNI."""
     saturates = (runtime, bits) == ("onnxruntime", 8) and "vnni" not in processor_name()
     return TOLERANCE[bits] * (3 if saturates else 1)
@@ -113,13 +109,13 @@ def classifiers(classifier_folder: Path, tmp_path_factory: Any) -> dict[str, Pat
 @pytest.fixture(scope="module")
 def build(classifiers: dict[str, Path], tmp_path_factory: Any) -> Callable[..., Path]:
     """Make (once) the artifact of a family for a runtime at a width."""
-    made: dict[tuple[str, RuntimeName, int], Path] = {}
+    made: dict[tuple[str, str, int], Path] = {}
 
-    def make(family: str, runtime: RuntimeName, bits: Any) -> Path:
+    def make(family: str, runtime: str, bits: Any) -> Path:
         key = (family, runtime, bits)
         if key not in made:
             made[key] = tmp_path_factory.mktemp(f"{family}-{runtime}-{bits}")
-            RUNTIMES[runtime].build_artifact(classifiers[family], LENGTH, made[key], bits=bits)
+            runtime_named(runtime).build(classifiers[family], LENGTH, made[key], {"bits": bits})
         return made[key]
 
     return make
@@ -145,7 +141,7 @@ def relative_error(got: Any, expected: Any) -> float:
 
 @pytest.mark.parametrize(("runtime", "bits"), AGREE)
 def test_an_artifact_agrees_with_the_model_it_was_made_from(
-    runtime: RuntimeName, bits: int, build: Callable[..., Path], classifiers: dict[str, Path]
+    runtime: str, bits: int, build: Callable[..., Path], classifiers: dict[str, Path]
 ) -> None:
     model = load_classifier(classifiers["bert"]).eval()
     inputs = batch(model, list(range(1, LENGTH + 1, 2)))
@@ -179,7 +175,7 @@ def square() -> Iterator[Any]:
 @pytest.mark.parametrize(("family", "runtime", "bits"), square())
 def test_every_family_comes_out_right(
     family: str,
-    runtime: RuntimeName,
+    runtime: str,
     bits: int,
     build: Callable[..., Path],
     classifiers: dict[str, Path],
@@ -257,7 +253,7 @@ def stored_bytes(folder: Path, weights: str) -> int:
 
 @pytest.mark.parametrize(("runtime", "bits"), CASES)
 def test_only_the_files_that_count_are_left(
-    runtime: RuntimeName, bits: int, build: Callable[..., Path], classifiers: dict[str, Path]
+    runtime: str, bits: int, build: Callable[..., Path], classifiers: dict[str, Path]
 ) -> None:
     folder = build("bert", runtime, bits)
     manifest = read_manifest(folder)
@@ -276,14 +272,14 @@ def test_only_the_files_that_count_are_left(
     ("runtime", "bits"), [("onnxruntime", 8), ("onnxruntime", 4), ("torch", 16)]
 )
 def test_the_same_model_gives_the_same_bytes(
-    runtime: RuntimeName,
+    runtime: str,
     bits: Any,
     build: Callable[..., Path],
     classifiers: dict[str, Path],
     tmp_path: Path,
 ) -> None:
     first = read_manifest(build("albert", runtime, bits))
-    RUNTIMES[runtime].build_artifact(classifiers["albert"], LENGTH, tmp_path, bits=bits)
+    runtime_named(runtime).build(classifiers["albert"], LENGTH, tmp_path, {"bits": bits})
     assert read_manifest(tmp_path).hash == first.hash
 
 
@@ -300,7 +296,7 @@ def test_bf16_weights_are_those_of_torch(build: Callable[..., Path], classifiers
     [("openvino", set()), ("onnxruntime", set()), ("torch", {"torch", "transformers"})],
 )
 def test_only_torch_s_runtime_loads_torch(
-    runtime: RuntimeName, loaded: set[str], build: Callable[..., Path]
+    runtime: str, loaded: set[str], build: Callable[..., Path]
 ) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom lmopt.runtimes.sessions import open_session\n"
@@ -315,7 +311,7 @@ def test_only_torch_s_runtime_loads_torch(
 @pytest.mark.usefixtures("measuring_process")
 @pytest.mark.parametrize("runtime", ["onnxruntime", "torch"])
 def test_a_fresh_process_measures_every_runtime(
-    runtime: RuntimeName,
+    runtime: str,
     build: Callable[..., Path],
     classifiers: dict[str, Path],
     texts: list[tuple[str, str, str]],
@@ -360,16 +356,18 @@ def test_a_missing_gpu_is_named(build: Callable[..., Path]) -> None:
     ("runtime", "fields", "said"),
     [
         ("onnxruntime", {"bits": 3}, "bits must be 32, 16, 8 or 4 with runtime.name onnxruntime"),
-        ("torch", {"bits": 8}, "got 8: take one of these or runtime.name openvino or onnxruntime"),
-        ("torch", {"clusters": 16}, "clusters needs runtime.name openvino, got 16 with torch"),
-        ("onnxruntime", {"bits": 4, "number_format": "nf4"}, "number_format needs runtime.name"),
-        ("onnxruntime", {"bits": 8, "activation_bits": 8}, "activation_bits needs runtime.name"),
-        ("onnxruntime", {"bits": 4, "finetune_epochs": 1}, "finetune_epochs needs runtime.name"),
+        ("torch", {"bits": 8}, "got 8: change bits or take runtime.name openvino or onnxruntime"),
+        (
+            "torch",
+            {"clusters": 16},
+            "clusters must be null with runtime.name torch, got 16",
+        ),
+        ("onnxruntime", {"bits": 4, "number_format": "nf4"}, "number_format must be int with"),
+        ("onnxruntime", {"bits": 8, "activation_bits": 8}, "activation_bits must be null with"),
+        ("onnxruntime", {"bits": 4, "finetune_epochs": 1}, "finetune_epochs must be 0 with"),
     ],
 )
-def test_what_a_runtime_cannot_do_is_said(
-    runtime: RuntimeName, fields: dict[str, Any], said: str
-) -> None:
+def test_what_a_runtime_cannot_do_is_said(runtime: str, fields: dict[str, Any], said: str) -> None:
     reason = refusal(runtime, Recipe(**fields))
     assert reason is not None and said in reason and "\n" not in reason
     assert refusal("openvino", Recipe(**fields)) is None
@@ -384,6 +382,6 @@ def test_what_a_runtime_can_do_is_not_refused() -> None:
 
 
 def test_stages_depend_on_the_versions_of_what_runs() -> None:
-    for runtime, packages in PACKAGES.items():
-        assert runtime_versions(runtime) == {name: version(name) for name in packages}
-        assert {"onnxruntime": "onnxruntime", "torch": "torch"}.get(runtime, "openvino") in packages
+    for runtime in RUNTIMES:
+        assert runtime_versions(runtime.name) == {name: version(name) for name in runtime.packages}
+        assert runtime.packages[0] == runtime.name

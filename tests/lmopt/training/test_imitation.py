@@ -297,8 +297,8 @@ import os, sys, pickle, signal
 from pathlib import Path
 from lmopt.environment import configure_libraries
 configure_libraries(1)
-from lmopt import training
-from lmopt.methods.distillation import distill
+from lmopt.training import trainer as training
+from lmopt.compression.distillation import distill
 student, teacher, folder, pickled = map(Path, sys.argv[1:])
 examples, settings = pickle.loads(pickled.read_bytes())
 training.CHECKPOINT_SECONDS = 0.0

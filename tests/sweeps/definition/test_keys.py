@@ -6,9 +6,9 @@ import pytest
 from pydantic import BaseModel
 
 from lmopt.config.models import StudentConfig, TeacherConfig
-from lmopt.config.runtime import RuntimeConfig
 from lmopt.config.task import SplitConfig, TaskConfig, UnlabelledConfig
 from lmopt.methods.recipe import Recipe
+from lmopt.runtimes.config import RuntimeConfig
 from slurm.profile import Profile, Retries
 from sweeps.definition.keys import keys_markdown
 from sweeps.definition.space import Categorical, Float, Int

@@ -90,10 +90,10 @@ def test_a_mistake_is_named_with_its_path_and_its_remedy(
     [
         ({"recipe.bits": 2, "search.bits": None}, "recipe.bits must be 32, 16, 8 or 4"),
         ({"reference_points": {"small": {"bits": 3}}}, "reference_points.small.bits must be"),
-        ({"search.clusters": [None, 16]}, "search.clusters needs runtime.name openvino, got 16"),
+        ({"search.clusters": [None, 16]}, "search.clusters must be null with runtime.name"),
         (
             {"recipe.finetune_epochs": 1, "search.bits": [8, 4]},
-            "finetune_epochs needs runtime.name",
+            "finetune_epochs must be 0 with runtime.name onnxruntime",
         ),
     ],
 )

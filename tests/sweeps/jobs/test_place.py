@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lmopt.config.recipe import Recipe
 from optuna.trial import TrialState
 
 from analysis.rows.table import read_rows, write_row
+from lmopt.methods.recipe import Recipe
 from slurm.records import Exit, write_record
 from sweeps.jobs import finalizer, launch, streaks
 from sweeps.run.directory import Run

@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from lmopt.config.recipe import Recipe
 from optuna.trial import TrialState
 
 from analysis.rows.table import final_attempts, read_rows
+from lmopt.methods.recipe import Recipe
 from slurm.records import Exit, write_record
 from sweeps.definition.errors import ConfigError
 from sweeps.jobs import finalizer, launch

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lmopt.config.recipe import Recipe
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
@@ -16,6 +15,7 @@ from analysis.rows.schema import row_table
 from analysis.rows.table import read_rows, write_row
 from analysis.statistics.uncertainty import clustered_mean, paired_difference
 from lmopt.data.dataset import Data, Split
+from lmopt.methods.recipe import Recipe
 from lmopt.tasks.base import Baseline, Metric
 from lmopt.tasks.registry import TASKS, task_of
 from sweeps.jobs import prepare as prepare_job

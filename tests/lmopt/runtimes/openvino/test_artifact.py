@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lmopt.compression.student import build_student
-from lmopt.config.runtime import BITS, Bits
+from lmopt.config.base import BITS, Bits
 from lmopt.data.tokens import Tokens, pad, tokenize
 from lmopt.models.loading import load_classifier, load_tokenizer
 from lmopt.runtimes.manifest import folder_bytes, hash_files, read_manifest
