@@ -12,6 +12,7 @@ from lmopt.config.task import TaskConfig
 from lmopt.locations import fingerprint
 from lmopt.pipeline import shared_stages
 from lmopt.pipeline.shared_stages import data_stage, evaluate_stage, teacher_stage, tokens_stage
+from lmopt.runtimes.config import RuntimeConfig
 from lmopt.stages.cache import Stage
 from lmopt.stages.context import Walk
 from lmopt.tasks.base import NotFiniteError
@@ -88,5 +89,5 @@ def test_an_artifact_whose_outputs_are_no_numbers_is_refused_with_the_split(
     walk, tokens = Walk(tmp_path, 1), Stage("tokens", "key", tmp_path, 0.0, False)
     for _ in range(2):
         with pytest.raises(NotFiniteError, match="for 1 of 6 texts of the validation split"):
-            evaluate_stage(walk, tmp_path, tokens)
+            evaluate_stage(walk, RuntimeConfig(), tmp_path, tokens)
     assert len(calls) == 1
