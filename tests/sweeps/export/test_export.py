@@ -19,6 +19,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from analysis.rows.table import load_results
 from analysis.selection.objectives import candidates
+from lmopt.config.task import TaskConfig
+from lmopt.data.dataset import Data, Split
 from lmopt.models.loading import load_classifier
 from lmopt.runtimes.manifest import hash_files, read_manifest
 from sweeps.definition.errors import ConfigError
@@ -327,7 +329,9 @@ def test_what_a_format_does_not_store_as_the_trial_did_is_said(
     labels = np.arange(4) % 2
     logits = np.eye(2, dtype=np.float32)[labels]
     prepared: Any = SimpleNamespace(
-        labels={"test": labels}, groups={"test": labels}, baseline_logits={"test": logits}
+        task=TaskConfig(dataset="data.csv"),
+        data=Data(["a", "b"], {"test": Split([], labels, labels)}, "key"),
+        baseline_logits={"test": logits},
     )
     manifest: Any = SimpleNamespace(bits=bits)
     row = {"trial": 1, "recipe_json": json.dumps(recipe), "size_bytes": 500_000}
