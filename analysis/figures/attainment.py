@@ -1,4 +1,4 @@
-"""The figure of attainment: staircases that every, half, or the luckiest of the seeds reach."""
+"""The figure of attainment: the staircases that every seed, half of them, or one seed reach."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,14 +23,14 @@ _NOTE = (
 
 
 def attainment_figure(sets: Mapping[str, pd.DataFrame], objectives: Mapping[str, str]) -> Figure:
-    """One panel per objective beside quality.
+    """Draw one panel for each objective beside quality.
 
     Args:
-        sets: label -> models of one seed, as `analysis.selection.attainment.seed_sets` gives them.
-        objectives: column -> "maximize" or "minimize".
+        sets: Models of one seed by label, as `analysis.selection.attainment.seed_sets` gives them.
+        objectives: "maximize" or "minimize" by column.
 
     Raises:
-        ValueError: fewer than two sets.
+        ValueError: Fewer than two sets.
     """
     quality = quality_objective(objectives)
     names = [name for name in objectives if name != quality]
@@ -79,7 +79,7 @@ def _looks(table: pd.DataFrame) -> list[Any]:
 
 
 def _staircase(grid: np.ndarray, x: np.ndarray, y: np.ndarray, minimized: bool) -> np.ndarray:
-    """The line's height on a grid, NaN where nothing is attained at all."""
+    """Return the line's height on a grid; NaN where no set attains anything."""
     index = np.searchsorted(x, grid, side="right" if minimized else "left") - int(minimized)
     inside = (index >= 0) & (index < len(x))
     return np.where(inside, y[np.clip(index, 0, len(x) - 1)], np.nan)

@@ -1,4 +1,4 @@
-"""The figure of a sweep: quality against each cost, the front drawn through, worth a paper."""
+"""The figure of a sweep: quality against each cost, with the Pareto front."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -47,18 +47,18 @@ _COLOURS = dict(
 def front_figure(
     rows: pd.DataFrame, objectives: Mapping[str, str], *, title: str | None = None
 ) -> Figure:
-    """One panel per objective beside quality: trials, front, reference points, linear model.
+    """Draw one panel for each objective beside quality, with the front and the reference points.
 
     A panel's line is the front of its two objectives on validation, drawn at the test values of
     its points; it need not be monotone. Bars are 95 % intervals.
 
     Args:
-        rows: attempts as `read_rows` gives them.
-        objectives: column -> "maximize" or "minimize".
-        title: above the panels.
+        rows: Attempts as `read_rows` gives them.
+        objectives: "maximize" or "minimize" by column.
+        title: Text above the panels.
 
     Raises:
-        ValueError: an objective is not a column, or fewer than two are given.
+        UserError: An objective is not a column, or fewer than two are given.
     """
     quality = quality_objective(objectives)
     names = [name for name in objectives if name != quality]
@@ -84,7 +84,7 @@ def front_figure(
 
 
 def _empty_figure(panels: int, title: str | None, note_lines: int) -> tuple[Figure, Sequence[Axes]]:
-    """Margins are fixed, in inches: places of labels are looked for before the figure is drawn."""
+    """Return a figure with margins fixed in inches: labels are placed before it is drawn."""
     bottom = 0.68 + LINE_IN * note_lines + _LEGEND_ROW_IN * (1 if panels > 1 else 2)
     top = 0.4 if title else 0.1
     width, height = _LEFT_IN + _PANEL_IN * panels, bottom + _HEIGHT_IN + top
@@ -104,7 +104,7 @@ def _empty_figure(panels: int, title: str | None, note_lines: int) -> tuple[Figu
 
 
 def _draw_front(ax: Axes, line: pd.DataFrame, direction: str) -> None:
-    """The staircase: what quality is to be had for at most this size, or at least this speed."""
+    """Draw the staircase: the best quality for at most this size, or at least this speed."""
     steps = "steps-post" if direction == "minimize" else "steps-pre"
     ax.plot(line["x"], line["y"], ds=steps, color=INK, lw=1.1, zorder=2.5)
 
@@ -191,7 +191,7 @@ def _draw_labels(
 
 
 def _draw_footer(figure: Figure, points: pd.DataFrame, lines: Sequence[str]) -> None:
-    """The note at the bottom, the legend on top of it."""
+    """Draw the note at the bottom and the legend above it."""
     height = figure.get_size_inches()[1]
     write_note(figure, lines)
     handles = [

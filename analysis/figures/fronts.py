@@ -1,4 +1,4 @@
-"""Several fronts in one figure: runs side by side, and processor types that must not be mixed."""
+"""Several fronts in one figure: of several runs, or of several processor types."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,14 +32,14 @@ _NOTE = (
 
 
 def fronts_figure(parts: Mapping[str, pd.DataFrame], objectives: Mapping[str, str]) -> Figure:
-    """One panel per objective beside quality with the front of each part drawn through.
+    """Draw one panel for each objective beside quality, with the front of each part.
 
     Args:
-        parts: label -> rows, as `analysis.selection.runs.front_parts` gives them.
-        objectives: column -> "maximize" or "minimize".
+        parts: Rows by label, as `analysis.selection.runs.front_parts` gives them.
+        objectives: "maximize" or "minimize" by column.
 
     Raises:
-        ValueError: no part, or fewer than two objectives.
+        UserError: No part, or fewer than two objectives.
     """
     quality = quality_objective(objectives)
     names = [name for name in objectives if name != quality]

@@ -16,11 +16,11 @@ _NOTE = (
 
 
 def importance_figure(table: pd.DataFrame, trials: int) -> Figure:
-    """One panel per objective: how much each parameter matters, held out.
+    """Draw one panel for each objective with the held-out importance of each parameter.
 
     Args:
-        table: of `analysis.tables.parameter_importance.parameter_importance`.
-        trials: number of searched trials behind it.
+        table: The table of `analysis.tables.parameter_importance.parameter_importance`.
+        trials: Number of searched trials behind it.
     """
     objectives = list(dict.fromkeys(table["objective"]))
     order = table.groupby("parameter")["importance"].sum().sort_values().index

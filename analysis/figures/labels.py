@@ -1,4 +1,4 @@
-"""Text beside points, where it covers neither other text nor what is drawn."""
+"""Labels beside points, placed where they cover neither other labels nor drawn marks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _PASSES = 3
 
 @dataclass(frozen=True)
 class Label:
-    """A text and the points, in data coordinates, beside any one of which it may stand."""
+    """A text and its points in data coordinates; it may stand beside any one of them."""
 
     text: str
     anchors: Sequence[tuple[float, float]]
@@ -55,7 +55,7 @@ class _Place:
 
 
 def _places(ax: Axes, label: Label, ink: NDArray[np.float64]) -> list[_Place]:
-    """All places of one label, the cheapest first."""
+    """Return all places of one label, the cheapest first."""
     size = np.array(_text_size(ax, label))
     pixels_per_pt = _canvas(ax).figure.dpi / 72
     directions = np.column_stack([np.cos(_ANGLES), np.sin(_ANGLES)])
@@ -78,7 +78,7 @@ def _places(ax: Axes, label: Label, ink: NDArray[np.float64]) -> list[_Place]:
 
 
 def _best(places: Sequence[_Place], others: Sequence[_Place]) -> _Place:
-    """The cheapest of `places`, which are sorted by what they cost without the others."""
+    """Return the cheapest of `places`, which are sorted by their cost without the other labels."""
     best, lowest = places[0], float("inf")
     for place in places:
         if place.cost >= lowest:
@@ -138,7 +138,7 @@ def _text_size(ax: Axes, label: Label) -> tuple[float, float]:
 
 
 def _drawn_pixels(ax: Axes) -> NDArray[np.float64]:
-    """(n, 2) pixels that lines and markers in `ax` pass through, closely enough spaced."""
+    """Return closely spaced pixels (n, 2) that lines and markers in `ax` pass through."""
     drawn = [np.empty((0, 2))]
     for line in ax.lines:
         curve = line.get_path()

@@ -29,7 +29,7 @@ _TICKS, _LEVELS = 5, 8  # of a continuous axis; each level is a tick where there
 def parallel_figure(
     rows: pd.DataFrame, objectives: Mapping[str, str], parameters: Sequence[str]
 ) -> Figure:
-    """One line per trial through its parameters and its objectives, the front's in front."""
+    """Draw one line for each trial through its parameters and objectives, the front's on top."""
     rows = main_processor(rows, objectives)
     models = searched(rows).dropna(subset=list(objectives))
     on_front = models["trial"].isin(front_rows(rows, objectives)["trial"]).to_numpy()
@@ -93,7 +93,7 @@ def _draw_axis(
 
 
 def _numbers(values: np.ndarray, decimals: int | None) -> list[str]:
-    """Different numbers as different texts: of so many decimals, else of as few digits as do."""
+    """Return different numbers as different texts, with as few digits as that takes."""
     formats = ([] if decimals is None else [f".{decimals}f"]) + [f".{n}g" for n in range(3, 18)]
     every = ([format(value, how) for value in values] for how in formats)
     return next(texts for texts in every if len(set(texts)) == len(texts))

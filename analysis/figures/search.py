@@ -23,7 +23,7 @@ _STAGE_NOTE = (
 
 
 def volume_figure(parts: Mapping[str, pd.DataFrame], objectives: Mapping[str, str]) -> Figure:
-    """Hypervolume over core-hours, one line per part (label -> rows)."""
+    """Draw the hypervolume over core-hours, one line for each part (rows by label)."""
     with mpl.rc_context(THEME):
         figure, axes = new_figure((1, 1), (5.0, 3.0), note=_VOLUME_NOTE)
         ax = axes[0][0]
@@ -48,7 +48,7 @@ def volume_figure(parts: Mapping[str, pd.DataFrame], objectives: Mapping[str, st
 def _volume_limits(
     parts: Mapping[str, pd.DataFrame], objectives: Mapping[str, str]
 ) -> tuple[float, float]:
-    """From just below the reference points, where a search begins, to just above its end."""
+    """Return limits from just below the reference points to just above the end of the search."""
     starts, ends = [], []
     for rows in parts.values():
         table = volume_over_cost(rows, objectives)
@@ -61,10 +61,10 @@ def _volume_limits(
 
 
 def stage_figure(table: pd.DataFrame) -> Figure:
-    """Where the time went, the costliest stage first.
+    """Draw the wall time of each stage, the costliest first.
 
     Args:
-        table: of `analysis.tables.search_costs.stage_table`.
+        table: The table of `analysis.tables.search_costs.stage_table`.
     """
     shape_in = (6.6, 0.26 * max(len(table), 2) + 0.7)
     with mpl.rc_context(THEME):

@@ -34,7 +34,7 @@ _NOTE = (
 def slice_figure(
     rows: pd.DataFrame, objectives: Mapping[str, str], parameters: Sequence[str]
 ) -> Figure:
-    """Each objective (rows of panels) against each of the parameters (columns)."""
+    """Draw each objective (rows of panels) against each of the parameters (columns)."""
     rows = main_processor(rows, objectives)
     models = searched(rows)
     on_front = models["trial"].isin(front_rows(rows, objectives)["trial"]).to_numpy()
@@ -93,7 +93,7 @@ def _parameter_ticks(ax: Axes, x: np.ndarray, names: list[str] | None) -> None:
 
 
 def _apart(levels: np.ndarray) -> list[str]:
-    """Their texts, empty where one would run into the one before or into the last."""
+    """Return the levels as texts, empty where one would run into its neighbour or the last."""
     room, texts, last = 0.2 * float(np.ptp(levels)), [], -np.inf
     for level in levels:
         shown = level == levels[-1] or min(level - last, levels[-1] - level) >= room

@@ -1,4 +1,4 @@
-"""One look for all figures: frame, note, axes, and series that a grey print tells apart."""
+"""The look of all figures: frame, note, axes, and series that differ in a grey print too."""
 
 import textwrap
 from collections.abc import Sequence
@@ -46,14 +46,14 @@ SERIES = [
 
 
 def series(index: int) -> dict[str, Any]:
-    """Colour, line style and marker of the `index`-th of several things compared."""
+    """Return colour, line style and marker of the `index`-th of several compared things."""
     return dict(SERIES[index % len(SERIES)])
 
 
 def new_figure(
     shape: tuple[int, int], panel_in: tuple[float, float], *, note: str, **subplots: Any
 ) -> tuple[Figure, NDArray[np.object_]]:
-    """An empty figure of (rows, columns) panels with a note below: what is drawn, and its bars.
+    """Return an empty figure of (rows, columns) panels with a note below.
 
     The caller holds `mpl.rc_context(THEME)`.
     """
@@ -71,7 +71,7 @@ def new_figure(
 
 
 def wrap_note(note: str, width_in: float) -> list[str]:
-    """The note in lines that fit a figure of this width."""
+    """Return the note in lines that fit a figure of this width."""
     return textwrap.wrap(note, int(20 * width_in))
 
 
@@ -118,7 +118,7 @@ def scale_axis(ax: Axes, which: str, name: str, values: Any) -> None:
 
 
 def short_label(name: str, rows: pd.DataFrame | None = None, *, with_unit: bool = True) -> str:
-    """A column's label in lines that fit beside a small panel."""
+    """Return a column's label in lines that fit beside a small panel."""
     shown = display_of(name, rows)
     label = shown.label.replace(" over the fp32 teacher", "")
     label = f"{label[0].upper()}{label[1:]}" + (
@@ -134,7 +134,7 @@ def empty_panel(ax: Axes, text: str) -> None:
 
 
 def mark(label: str, marker: str, **look: Any) -> Line2D:
-    """A legend's entry for markers."""
+    """Return a legend's entry for markers."""
     outline = {"markeredgecolor": INK, "markeredgewidth": 0.6}
     return Line2D(
         [], [], label=label, marker=marker, **{"linestyle": "", "markersize": 6, **outline, **look}

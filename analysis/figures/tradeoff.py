@@ -40,9 +40,9 @@ _NOTE = (
 
 
 def tradeoff_figure(rows: pd.DataFrame, objectives: Mapping[str, str]) -> Figure:
-    """Two objectives beside quality as axes, the third as classes of what is lost of quality.
+    """Draw two objectives beside quality as axes, and the lost quality as classes of markers.
 
-    Where the sweep has one objective beside quality, size and speed at batch 1 are shown.
+    If the sweep has one objective beside quality, the axes are size and speed at batch 1.
     """
     rows = main_processor(rows, objectives)
     quality = quality_objective(objectives)
@@ -75,7 +75,7 @@ def tradeoff_figure(rows: pd.DataFrame, objectives: Mapping[str, str]) -> Figure
 
 
 def class_of(drop: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Index of the class of CLASSES (n,) that a drop falls into; an unknown drop into the last."""
+    """Return the index (n,) of each drop's class in CLASSES; an unknown drop is in the last."""
     return np.searchsorted(np.array(CLASSES) + 1e-12, np.nan_to_num(drop, nan=np.inf))
 
 
@@ -102,7 +102,7 @@ def _draw(
 def _region(
     x: NDArray[np.float64], y: NDArray[np.float64], ax: Axes, directions: list[str]
 ) -> tuple[list[float], list[float]]:
-    """The edge of what points dominate, to the ends of the panel that are worse in each axis."""
+    """Return the edge of the region that points dominate, up to the panel's worse ends."""
     ends = (ax.get_xlim(), ax.get_ylim())
     worst = [end[way == "minimize"] for end, way in zip(ends, directions, strict=True)]
     order = np.argsort(x if directions[0] == "minimize" else -x)

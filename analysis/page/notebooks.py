@@ -1,4 +1,4 @@
-"""Running a notebook on given runs, in a kernel of this very Python."""
+"""Execution of a notebook on given runs, in a kernel of this Python."""
 
 import json
 import os
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 
 
 def notebook_paths() -> list[Path]:
-    """The notebooks of a report, in their order."""
+    """Return the notebooks of a report, in their order."""
     return sorted(FOLDER.glob("*.ipynb"))
 
 
@@ -72,7 +72,7 @@ def _signals_kept() -> Iterator[None]:
 
 
 def why_failed(error: Exception) -> str:
-    """The reason in one line: the cell's own error without its traceback."""
+    """Return the reason in one line: the cell's own error without its traceback."""
     name, value = getattr(error, "ename", ""), getattr(error, "evalue", "")
     text = f"{name}: {value}" if name else f"{type(error).__name__}: {error}"
     return " ".join(text.split())[:300]
@@ -93,9 +93,9 @@ def _with_parameters(notebook: Any, parameters: Mapping[str, Any]) -> Any:
 
 
 def _address(folder: Path) -> dict[str, str]:
-    """Where the kernel listens: sockets that only this user reaches, or ports if a path is long.
+    """Return where the kernel listens: at private sockets, or at ports if a path is too long.
 
-    The sockets' place is told in full: Jupyter's own is relative, and the kernel works elsewhere.
+    The path of the sockets is absolute: Jupyter's own is relative, and the kernel works elsewhere.
     """
     if len(str(folder)) < _SOCKET_PATH:
         return {"transport": "ipc", "ip": str(folder / "k")}
@@ -103,7 +103,7 @@ def _address(folder: Path) -> dict[str, str]:
 
 
 def _kernel_spec(folder: Path) -> Path:
-    """A kernel of this Python; a user's own "python3" may be another one."""
+    """Write the specification of a kernel of this Python; a user's "python3" may be another."""
     place = folder / "kernels" / "lmopt"
     place.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -114,7 +114,7 @@ def _kernel_spec(folder: Path) -> Path:
 
 @contextmanager
 def _private_folders() -> Iterator[Path]:
-    """Jupyter's and IPython's files in a folder of their own: a home may be read-only in a job."""
+    """Keep Jupyter's and IPython's files in a temporary folder: a job's home may be read-only."""
     names = {"JUPYTER_RUNTIME_DIR": "r", "IPYTHONDIR": "i"}
     before = {name: os.environ.get(name) for name in names}
     with tempfile.TemporaryDirectory(prefix="lmopt-") as made:

@@ -14,13 +14,13 @@ from analysis.selection.runs import front_parts, load_runs, processor_note, why_
 from analysis.tables.methods_and_front import NOTE, format_table
 from analysis.tables.picks import picks_table
 
-ASIDE = "interactive"  # the tag of cells for whoever opens the notebook itself
+ASIDE = "interactive"  # the tag of cells for those who open the notebook itself
 TEMPLATE = Path(__file__).parent / "page.html.j2"
 
 
 @dataclass(frozen=True)
 class Page:
-    """What was written: the page, its figures, and which notebooks failed and why."""
+    """A written report: the page, its figures, and the notebooks that failed with their reasons."""
 
     path: Path
     figures: list[Path]
@@ -50,11 +50,11 @@ def build_page(
     A notebook that fails is named on the page with its reason; the others and the answer stay.
 
     Args:
-        repeats: the runs differ in their seeds only, so their spread is shown as attainment.
-        progress: is told the name of each notebook before it runs.
+        repeats: Whether the runs differ in their seeds only; then their spread is shown.
+        progress: Called with the name of each notebook before it runs.
 
     Raises:
-        ValueError: no rows at a path, or runs whose numbers do not compare.
+        UserError: No rows at a path, or runs whose numbers do not compare.
     """
     paths = [Path(run).resolve() for run in runs]
     rows = load_runs(paths)
@@ -97,7 +97,7 @@ def build_page(
 
 
 def _section(path: Path, parameters: Mapping[str, Any], folder: Path) -> tuple[str, str | None]:
-    """HTML of an executed notebook, and why it failed; the notebook itself is kept beside."""
+    """Return an executed notebook as HTML, and why it failed; keep the notebook beside the page."""
     import nbformat
 
     try:
@@ -109,7 +109,7 @@ def _section(path: Path, parameters: Mapping[str, Any], folder: Path) -> tuple[s
 
 
 def notebook_html(notebook: Any) -> str:
-    """Text and outputs of a notebook as a piece of HTML, without its code and its instructions."""
+    """Return text and outputs of a notebook as HTML, without its code and its instructions."""
     from nbconvert import HTMLExporter
     from nbformat import from_dict
 
@@ -123,7 +123,7 @@ def notebook_html(notebook: Any) -> str:
 
 
 def _unbroken(html: str) -> str:
-    """Numbers of a table keep their unit and their error in the same line."""
+    """Keep each number of a table in one line with its unit and its error."""
     return html.replace(" ± ", "&nbsp;±&nbsp;").replace(" %<", "&nbsp;%<")
 
 

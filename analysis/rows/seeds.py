@@ -1,4 +1,4 @@
-"""Models of one recipe that differ in their seed only: which they are, and their mean."""
+"""Models of one recipe that differ in their seed only, and their means."""
 
 import json
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from analysis.rows.records import records
 
 
 def seedless(models: pd.DataFrame) -> pd.Series:
-    """Each model's recipe but for the seed, as text; equal texts, one recipe.
+    """Return each model's recipe without its seed, as text.
 
-    A row that does not say its recipe stands for itself.
+    A row without a recipe gets a text of its own.
     """
     texts = []
     for place, row in enumerate(records(models)):
@@ -23,11 +23,11 @@ def seedless(models: pd.DataFrame) -> pd.Series:
 
 
 def mean_of_seeds(models: pd.DataFrame, numbers: Sequence[str]) -> pd.DataFrame:
-    """One row for each recipe, its first model's, with the mean of `numbers` and `seeds` in it.
+    """Return the first row of each recipe with the means of `numbers`, and the count as `seeds`.
 
-    A model that failed has no numbers and counts as no seed, but its `error` is kept.
-    Ratios of times are averaged as ratios are (geometrically). A standard error holds both kinds of
-    luck: that of the texts, which all seeds share, and that of the seeds, over their number.
+    A failed model has no numbers and does not count as a seed; its `error` is kept. Ratios of times
+    are averaged geometrically. A standard error holds the variance of the texts, which all seeds
+    share, and the variance of the seeds divided by their number.
     """
     if models.empty:
         return models.assign(seeds=0)

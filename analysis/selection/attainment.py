@@ -1,4 +1,4 @@
-"""Attainment: what was reached with every seed, with half of them, with the luckiest one."""
+"""Attainment of a sweep's seeds: the fronts that every seed, half of them, or one seed reached."""
 
 from collections.abc import Mapping
 
@@ -12,9 +12,9 @@ _QUARTILES_FROM = 8  # seeds; with fewer the extremes say more than quartiles ma
 
 
 def seed_sets(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The models of each seed of a run's recipes; empty where it has one seed only.
+    """Return the models of each seed of a run's recipes; empty if the run has one seed only.
 
-    What no seed can change (the untouched teacher, a quantized one) belongs to every set.
+    A model that no seed can change (the teacher, a quantized teacher) belongs to every set.
     """
     models = candidates(rows)
     seeded = models["kind"].eq("search")
@@ -27,7 +27,7 @@ def seed_sets(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def attainment(
     sets: Mapping[str, pd.DataFrame], objectives: Mapping[str, str], cost: str
 ) -> pd.DataFrame:
-    """Where quality against `cost` is attained by how many of the sets, on the objectives' split.
+    """Return where quality against `cost` is attained by how many sets, on the objectives' split.
 
     Returns:
         The corners of one staircase per level: `level` (least share of the sets, in (0, 1]),

@@ -15,15 +15,15 @@ _ASKED = ("trial", "attempt", "kind", "state", "feasible")
 def front_rows(
     rows: pd.DataFrame, objectives: Mapping[str, str], *, across_processors: bool = False
 ) -> pd.DataFrame:
-    """The candidates that no other dominates, the best in quality first.
+    """Return the candidates that no other candidate dominates, the best in quality first.
 
-    What breaks a constraint of the sweep is not on the front. Where an objective is timed, models
-    of different processor types do not dominate each other: these are several fronts in one frame.
-    `across_processors` takes speed-ups for comparable, which is good enough to choose what to time
-    again, and for nothing else.
+    A model that breaks a constraint of the sweep is not on the front. If an objective is timed,
+    models of different processor types do not dominate each other: the frame then holds one front
+    for each type. With `across_processors`, speed-ups of different types are compared; use it only
+    to choose which models to time again.
     """
     quality = quality_objective(objectives)
-    # What is not asked of every row is taken for the front alone: rows may be a million.
+    # The other columns are read for the front's rows only: there may be a million rows.
     apart = is_timed(objectives) and not across_processors and timed_on(rows).nunique() > 1
     where = ["processor", "processor_timed", "timed_alone"] if apart else []
     asked = dict.fromkeys([*_ASKED, *where, *objectives])
@@ -46,9 +46,9 @@ def front_rows(
 def above_linear(
     models: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str]
 ) -> pd.DataFrame:
-    """The models that are better than the sweep's linear one, which is smaller than any of them.
+    """Return the models that are better than the sweep's linear model, which is smaller than any.
 
-    All of them where there is no linear row, or where none is better.
+    If there is no linear row, or no model is better, all models are returned.
     """
     quality = quality_objective(objectives)
     linear = rows.loc[rows["kind"].eq("linear"), quality].dropna()
@@ -60,16 +60,16 @@ def above_linear(
 
 
 def searched_front(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
-    """The searched trials on the front; where reference points dominate them all, their own."""
+    """Return the searched trials on the front; if there are none, their own front."""
     front = front_rows(rows, objectives)
     front = front[front["kind"].eq("search")]
     return front if len(front) else front_rows(rows[rows["kind"].eq("search")], objectives)
 
 
 def front_knee(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
-    """The knee of the searched trials on the front, as far as better than the linear model.
+    """Return the knee of the searched trials on the front that are better than the linear model.
 
-    A frame of one row, empty where there is no such trial. `rows` are one processor type's.
+    The frame has one row, or none if there is no such trial. `rows` are of one processor type.
     """
     front = above_linear(searched_front(rows, objectives), rows, objectives)
     if front.empty:

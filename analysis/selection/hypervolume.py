@@ -1,4 +1,4 @@
-"""How much of the possible a sweep has covered: the hypervolume of its front, in [0, 1]."""
+"""The hypervolume of a sweep's front against the baseline, in [0, 1]."""
 
 from collections.abc import Mapping
 
@@ -14,12 +14,12 @@ Costs = NDArray[np.float64]
 
 
 def hypervolume_of(rows: pd.DataFrame, objectives: Mapping[str, str]) -> float:
-    """Hypervolume of all completed trials; 0 while there is none.
+    """Return the hypervolume of all completed trials; it is 0 while there is none.
 
-    Every objective is scaled to a cost against the baseline: what is minimized as a share of the
-    baseline's value, a speed-up as its inverse, a quality as 1 minus it. The reference point is 1
-    in each, so the volume lies in [0, 1] and compares between runs of one task. Timings of other
-    processor types than the most frequent one are left out.
+    Every objective is scaled to a cost against the baseline: a minimized objective is divided by
+    the baseline's value, a speed-up is inverted, a quality is subtracted from 1. The reference
+    point is 1 in each objective, so the volume lies in [0, 1] and compares between runs of one
+    task. Only timings of the most frequent processor type count.
     """
     rows = main_processor(rows, objectives)
     history = volume_history(candidates(rows), rows, objectives)
@@ -29,13 +29,13 @@ def hypervolume_of(rows: pd.DataFrame, objectives: Mapping[str, str]) -> float:
 def volume_history(
     models: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str]
 ) -> Costs:
-    """Hypervolume (n,) after each of the `models` (n rows), in their order."""
+    """Return the hypervolume (n,) after each of the `models` (n rows), in their order."""
     costs = scaled_costs(models, rows, objectives)
     return hypervolume_history(costs, ["minimize"] * len(objectives), np.ones(len(objectives)))
 
 
 def scaled_costs(models: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[str, str]) -> Costs:
-    """(n, m) costs of the models against the baseline, 1 at the reference point; NaN: unknown."""
+    """Return costs (n, m) against the baseline, 1 at the reference point, NaN if unknown."""
     baseline = candidates(rows[rows["method"].eq("baseline")]).head(1)
     values = objective_values(models, objectives)
     costs = np.full(values.shape, np.nan)
@@ -50,7 +50,7 @@ def scaled_costs(models: pd.DataFrame, rows: pd.DataFrame, objectives: Mapping[s
 
 
 def _at_baseline(name: str, models: pd.DataFrame, baseline: pd.DataFrame) -> Costs:
-    """What the baseline has (n,): as timed or weighed beside each model, else of its own row."""
+    """Return the baseline's value (n,): as measured beside each model, else from its own row."""
     if name == "size_bytes":
         beside = _numbers(models, "size_bytes") * _numbers(models, "size_ratio")
     elif name.startswith("latency_"):

@@ -1,4 +1,4 @@
-"""Several runs beside each other: their rows by name, and one front per processor type."""
+"""Several runs side by side: their rows by name, and one front for each processor type."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ _SAME = {
 
 
 def load_runs(paths: Sequence[str | Path]) -> dict[str, pd.DataFrame]:
-    """Rows of each run by a name of its own: the folder's, with parents where two share it.
+    """Return the rows of each run by its folder's name, with parents if two runs share one.
 
     Raises:
-        ValueError: no run is given, one is given twice, or there is none at a path.
+        UserError: No run is given, one is given twice, or there is none at a path.
     """
     places = [Path(path).resolve() for path in paths if str(path)]
     if not places:
@@ -50,7 +50,7 @@ def _tail(folder: Path, depth: int) -> str:
 
 
 def front_parts(runs: Runs, objectives: Mapping[str, str]) -> dict[str, pd.DataFrame]:
-    """Rows by the front that they belong to: one per run and, where times count, processor type."""
+    """Return rows by their front: one for each run and, if times count, processor type."""
     found = {name: processors(rows) if is_timed(objectives) else [] for name, rows in runs.items()}
     several = len({name for names in found.values() for name in names}) > 1
     parts = {}
@@ -66,7 +66,7 @@ def front_parts(runs: Runs, objectives: Mapping[str, str]) -> dict[str, pd.DataF
 
 
 def processor_note(runs: Runs, objectives: Mapping[str, str]) -> str | None:
-    """A warning where models were timed on different processor types; None where they were not."""
+    """Return a warning if models were timed on different processor types, else None."""
     counts, aside = Counter[str](), Counter[str]()
     for rows in runs.values():
         names = processors(rows)
@@ -86,7 +86,7 @@ def processor_note(runs: Runs, objectives: Mapping[str, str]) -> str | None:
 
 
 def why_not_comparable(runs: Runs) -> str | None:
-    """What makes the numbers of the runs relative to different things; None if nothing does."""
+    """Return why the numbers of the runs do not compare; None if they do."""
     for column, what in _SAME.items():
         seen = {name: _values(rows, column) for name, rows in runs.items()}
         known = {name: values for name, values in seen.items() if values}

@@ -10,17 +10,17 @@ Values = NDArray[np.float64]
 
 
 def front_mask(values: ArrayLike, directions: Sequence[str]) -> NDArray[np.bool_]:
-    """Which rows no other row dominates.
+    """Return which rows no other row dominates.
 
     Args:
-        values: (n, m) objective values; a row with a NaN is never on the front.
-        directions: m times "maximize" or "minimize".
+        values: Objective values (n, m); a row with a NaN is never on the front.
+        directions: "maximize" or "minimize" for each of the m objectives.
 
     Returns:
-        (n,) mask; of equal rows the first is kept.
+        A mask (n,); of equal rows the first is kept.
 
     Raises:
-        ValueError: an unknown direction, or one too many or too few.
+        ValueError: An unknown direction, one too many or one too few.
     """
     costs = as_costs(values, directions)
     known = np.flatnonzero(~np.isnan(costs).any(axis=1))
@@ -30,7 +30,7 @@ def front_mask(values: ArrayLike, directions: Sequence[str]) -> NDArray[np.bool_
 
 
 def hypervolume(values: ArrayLike, directions: Sequence[str], reference_point: ArrayLike) -> float:
-    """Volume dominated by the rows of `values` (n, m) and bounded by `reference_point` (m,).
+    """Return the volume that `values` (n, m) dominate, bounded by `reference_point` (m,).
 
     Rows with a NaN and rows that do not dominate the reference point add nothing.
 
@@ -42,7 +42,7 @@ def hypervolume(values: ArrayLike, directions: Sequence[str], reference_point: A
 def hypervolume_history(
     values: ArrayLike, directions: Sequence[str], reference_point: ArrayLike
 ) -> Values:
-    """Hypervolume (n,) after each row of `values` (n, m), in their order."""
+    """Return the hypervolume (n,) after each row of `values` (n, m), in their order."""
     costs = as_costs(values, directions)
     bound = as_costs(np.atleast_2d(reference_point), directions)[0]
     history = np.zeros(len(costs))
@@ -57,14 +57,16 @@ def hypervolume_history(
 
 
 def knee_index(values: ArrayLike, directions: Sequence[str]) -> int:
-    """Row of the front closest to its ideal point, each objective scaled to the front's range.
+    """Return the index of the front's row that is closest to the front's ideal point.
+
+    Each objective is scaled to the front's range.
 
     Args:
-        values: (n, m) objective values.
-        directions: m times "maximize" or "minimize".
+        values: Objective values (n, m).
+        directions: "maximize" or "minimize" for each of the m objectives.
 
     Raises:
-        ValueError: no row without NaN.
+        ValueError: Every row has a NaN.
 
     Source: compromise programming, Zeleny (1973), with the Euclidean distance.
     """

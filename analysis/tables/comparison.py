@@ -1,4 +1,4 @@
-"""Two runs of one task against each other: their fronts, volumes, and whose points fall behind."""
+"""Two runs of one task compared: their fronts, hypervolumes, and dominated points."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,10 @@ from analysis.tables.methods_and_front import front_table
 
 @dataclass(frozen=True)
 class Comparison:
-    """`fronts`: run -> its front's table with `dominated_by`, a trial of the other run or null."""
+    """Two runs compared.
+
+    `fronts` has each run's front as a table; `dominated_by` is a trial of the other run, or null.
+    """
 
     fronts: dict[str, pd.DataFrame]
     hypervolumes: dict[str, float]
@@ -33,7 +36,7 @@ def compare_runs(runs: Runs, objectives: Mapping[str, str]) -> Comparison:
     other objectives alone, and `warning` says so.
 
     Raises:
-        ValueError: not two runs, or runs whose numbers are relative to different things.
+        UserError: Not two runs, or runs whose numbers do not compare.
     """
     if len(runs) != 2:
         raise UserError(f"compare takes two runs, got {len(runs)}; lmopt report takes more")
@@ -58,10 +61,10 @@ def compare_runs(runs: Runs, objectives: Mapping[str, str]) -> Comparison:
 def dominators(
     points: pd.DataFrame, others: pd.DataFrame, objectives: Mapping[str, str]
 ) -> pd.array:  # type: ignore[valid-type]
-    """For each of the points (n,) the trial of the first of `others` that dominates it, or null.
+    """Return for each point (n,) the trial of the first of `others` that dominates it, or null.
 
-    It must be as good in every objective as measured, and surely better in one: a speed-up whose
-    interval meets the point's is not, nor is anything of an equal artifact.
+    A dominating trial is at least as good in every objective as measured and surely better in one.
+    A speed-up whose interval meets the point's is not surely better; an equal artifact never is.
     """
     mine, theirs = (_costs(frame, objectives) for frame in (points, others))  # (3, n, m) each
     hashes = others.get("artifact_hash", pd.Series(pd.NA, others.index))
@@ -76,9 +79,9 @@ def dominators(
 
 
 def _costs(models: pd.DataFrame, objectives: Mapping[str, str]) -> NDArray[np.float64]:
-    """(3, n, m) of the objectives, smaller is better: as measured, and at the interval's two ends.
+    """Return costs (3, n, m), smaller is better: as measured, and at both ends of the interval.
 
-    Where there is no interval the ends are the value itself.
+    If an objective has no interval, both ends are the value itself.
     """
     values = objective_values(models, objectives)
     costs = np.stack([values] * 3)

@@ -1,4 +1,4 @@
-"""Which searched parameters an objective depends on: permutation importance, held out."""
+"""The importance of searched parameters for each objective, on held-out trials."""
 
 from collections.abc import Mapping
 
@@ -17,13 +17,13 @@ Matrix = NDArray[np.float64]
 
 
 def searched(rows: pd.DataFrame) -> pd.DataFrame:
-    """The completed models of the search itself: reference points have no parameters."""
+    """Return the completed models of the search; reference points have no parameters."""
     models = candidates(rows)
     return models[models["kind"].eq("search")]
 
 
 def varied_parameters(rows: pd.DataFrame) -> list[str]:
-    """The parameter columns that take more than one value in the search."""
+    """Return the parameter columns that take more than one value in the search."""
     models = searched(rows)
     return [
         str(name)
@@ -33,7 +33,7 @@ def varied_parameters(rows: pd.DataFrame) -> list[str]:
 
 
 def as_numbers(values: pd.Series) -> tuple[Matrix, list[str] | None]:
-    """A parameter's values (n,) as numbers; text and gaps as codes, with the names of the codes."""
+    """Return a parameter's values (n,) as numbers, and the names of its codes if it has text."""
     numbers = pd.to_numeric(values.astype(object), errors="coerce")
     if numbers.notna().all():
         return numbers.to_numpy(dtype=float), None
@@ -51,10 +51,10 @@ def _natural(text: str) -> tuple[bool, float, str]:
 def parameter_importance(
     rows: pd.DataFrame, objectives: Mapping[str, str], seed: int = 0
 ) -> pd.DataFrame:
-    """How much worse a forest predicts each objective when one parameter is shuffled.
+    """Return how much worse a forest predicts each objective when one parameter is shuffled.
 
-    As `analysis.statistics.parameter_importance`, on the searched trials; logarithms are predicted
-    where the objective is read in ratios.
+    `analysis.statistics.parameter_importance` is applied to the searched trials. If an objective
+    is read in ratios, its logarithm is predicted.
 
     Returns:
         `objective`, `parameter`, `importance` (mean fall of R² on held-out trials), `error`

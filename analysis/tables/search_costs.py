@@ -1,4 +1,4 @@
-"""How the search went: what the core-hours brought, where the time went, what failed and why."""
+"""The cost of a search: hypervolume over core-hours, time by stage, failures by cause."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ UNATTRIBUTED, NO_RESULT = "between stages", "attempts without a result"
 
 
 def volume_over_cost(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
-    """Hypervolume after each attempt that ended, in the order in which they did.
+    """Return the hypervolume after each ended attempt, in the order of their ends.
 
     Returns:
         `core_hours` (of all attempts that ended so far, failed ones included), `hypervolume`, and
@@ -37,12 +37,12 @@ def volume_over_cost(rows: pd.DataFrame, objectives: Mapping[str, str]) -> pd.Da
 
 
 def stage_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Wall time of all attempts by stage, the costliest first.
+    """Return the wall time of all attempts by stage, the costliest first.
 
     Returns:
         `stage`, `seconds`, `share` of all, `ran` and `loaded` (attempts that computed the stage,
-        and that found it in the cache). What a finished attempt spent outside its stages and what
-        attempts without a result cost are rows of their own.
+        and attempts that found it in the cache). The time of finished attempts outside their
+        stages and the time of attempts without a result are rows of their own.
     """
     rows = rows[rows["kind"].ne("linear")]
     done = rows[rows["state"].eq("COMPLETE")]
@@ -74,10 +74,10 @@ def stage_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def failure_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Attempts that left no result, by state and cause, the most frequent first.
+    """Return the attempts without a result by state and cause, the most frequent first.
 
     Returns:
-        `state`, `cause` (what stands before the first colon of the error), `attempts`, `trials`,
+        `state`, `cause` (the error's text before its first colon), `attempts`, `trials`,
         `never_completed` (of these trials), `core_hours` lost, `example` (one error in full).
     """
     failed = rows[rows["state"].isin(["FAIL", "LOST"])].assign(

@@ -14,6 +14,9 @@ from sweeps.run import claims
 from sweeps.run import rows as row
 from sweeps.run.claims import Claim
 from sweeps.run.directory import Run
+from sweeps.run.quiet import quiet_optuna
+
+quiet_optuna()
 
 # Columns that the page can sort and filter by, beside the objectives.
 ATTRIBUTES = ("method", "attempt", "accuracy_test", "accuracy_drop_test", "size_bytes",

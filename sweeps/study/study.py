@@ -1,6 +1,5 @@
 """The Optuna study of a run: storage, reference points, proposals. The rows are the truth."""
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -12,12 +11,12 @@ from sweeps.definition.space import distributions
 from sweeps.definition.sweep import SweepConfig
 from sweeps.run import claims
 from sweeps.run.directory import Run
+from sweeps.run.quiet import quiet_optuna
 from sweeps.study.proposals import Point
 from sweeps.study.rebuild import rebuild_study
 from sweeps.study.storage import create_study, load_study
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+quiet_optuna()
 
 
 def open_study(run: Run) -> optuna.Study:

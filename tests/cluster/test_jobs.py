@@ -126,6 +126,30 @@ def test_states_survive_a_restart_of_the_controller(cluster: Cluster, tmp_path: 
     assert cluster.wait([job_id], tmp_path) == {job_id: "DONE"}
 
 
+def test_squeue_tells_jobs_that_it_does_not_know_from_no_answer(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the words of the real one, for one job and for several."""
+    release = tmp_path / "release"
+
+    def work() -> None:
+        _note(tmp_path / "w")
+        _until(release.exists)
+
+    (job_id,) = submit(_profile(cluster), "worker", work, [()], folder=tmp_path, name="t")
+    _until((tmp_path / "w").exists)
+    assert job_states(["987654"], tmp_path) == {"987654": "LOST"}
+    both = {job_id: "RUNNING", "987654": "LOST"}
+    assert job_states([job_id, "987654"], tmp_path) == both
+    heard: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setenv("SLURM_CONF", "/nowhere/slurm.conf")
+        states = job_states([job_id, "987654"], tmp_path, heard.append)
+    assert states == {job_id: "RUNNING", "987654": "PENDING"} and len(heard) == 1
+    release.touch()
+    assert cluster.wait([job_id], tmp_path) == {job_id: "DONE"}
+
+
 def test_split_arrays_dependencies_and_accounting(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,21 @@ def relative_error(got: Any, expected: Any) -> float:
     return float(np.sqrt(((got - expected) ** 2).mean()) / expected.std(axis=0).mean())
 
 
+def test_a_model_without_large_tensors_is_one_file(classifier_folder: Path, tmp_path: Path) -> None:
+    """ONNX keeps tensors of under 1 KB in the graph; of such a model there is no second file."""
+    torch.manual_seed(0)
+    small = SHAPE | {"hidden_size": 16, "embedding_size": 16, "intermediate_size": 8}
+    config = AlbertConfig(**small | {"vocab_size": 60, "max_position_embeddings": 16})
+    source, folder = tmp_path / "model", tmp_path / "artifact"
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    model.save_pretrained(source)
+    load_tokenizer(classifier_folder).save_pretrained(source)
+    folder.mkdir()
+    runtime_named("onnxruntime").build(source, 16, folder, {"bits": 4})
+    assert read_manifest(folder).files == ("model.onnx",)
+    assert open_session(folder, threads=1)(*pad([np.arange(5, 12)], 0)).shape == (1, 3)
+
+
 @pytest.mark.parametrize(("runtime", "bits"), AGREE)
 def test_an_artifact_agrees_with_the_model_it_was_made_from(
     runtime: str, bits: int, build: Callable[..., Path], classifiers: dict[str, Path]
