@@ -56,6 +56,8 @@ class Lane:
             [*command, f"--junitxml={self.report}"], cwd=ROOT, start_new_session=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", **self.environment},
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT if output else None,
+            # A job in the background ignores Ctrl-C, and its children too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
 
 

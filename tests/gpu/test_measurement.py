@@ -16,9 +16,8 @@ from lmopt.measurement.measure import Timed, evaluate, time_in_turn
 from lmopt.methods.recipe import Recipe
 from lmopt.pipeline.prepare import prepare
 from lmopt.pipeline.trial import run_recipe
-from lmopt.runtimes.base import processor_of
 from lmopt.runtimes.config import RuntimeConfig
-from lmopt.runtimes.registry import RUNTIMES
+from lmopt.runtimes.registry import processor_of, runtime_named
 from lmopt.runtimes.sessions import open_session
 from slurm.profile import load_profile
 from sweeps.definition.sweep import parse_sweep
@@ -41,7 +40,7 @@ def artifacts(classifier_folder: Path, tmp_path_factory: Any) -> dict[int, Path]
     """The torch artifact in 32 and in 16 bits."""
     made = {bits: tmp_path_factory.mktemp(f"torch{bits}") for bits in (32, 16)}
     for bits, folder in made.items():
-        RUNTIMES["torch"].build_artifact(classifier_folder, 32, folder, bits=bits)  # type: ignore[arg-type]
+        runtime_named("torch").build(classifier_folder, 32, folder, {"bits": bits})
     return made
 
 

@@ -17,8 +17,7 @@ _STATEMENTS = """tokenizer = AutoTokenizer.from_pretrained(here)
 model = AutoModelForSequenceClassification.from_pretrained(here)
 inputs = tokenizer(text, truncation=True, max_length={max_length}, return_tensors="pt")
 with torch.inference_mode():
-    shares = model(**inputs).logits[0].float().softmax(-1)
-print(f"{{labels[shares.argmax()]}} {{shares.max():.4f}}")
+    logits = model(**inputs).logits[0].float()
 """
 
 

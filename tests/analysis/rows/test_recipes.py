@@ -1,4 +1,4 @@
-"""A recipe's methods are read from what it changes, and from nothing else."""
+"""The methods of a row: as it says them, and by the closed reader of schema 1 where it does not."""
 
 import json
 from typing import Any
@@ -6,14 +6,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.rows.recipes import (
-    METHODS,
-    describe,
-    has_effect,
-    method_settings,
-    recipe_of,
-    with_methods,
-)
+from analysis.rows.recipes import describe, method_settings, recipe_of, with_methods
+from analysis.rows.schema1 import METHODS, has_effect
+from analysis.rows.schema1 import method_settings as settings_of_schema1
 from lmopt.methods.recipe import Recipe
 
 
@@ -22,8 +17,8 @@ def test_what_counts_as_no_compression_is_the_recipe_s_own_default() -> None:
     own = Recipe().model_dump()
     for method, defaults in METHODS.items():
         assert {field: own[field] for field in defaults} == dict(defaults), method
-    assert method_settings(own) == {}
-    assert describe(method_settings(own)) == "untouched"
+    assert settings_of_schema1(own) == {}
+    assert describe(settings_of_schema1(own)) == "untouched"
 
 
 @pytest.mark.parametrize(
@@ -45,8 +40,14 @@ def test_what_counts_as_no_compression_is_the_recipe_s_own_default() -> None:
 def test_each_field_belongs_to_one_method(
     changes: dict[str, Any], settings: dict[str, str]
 ) -> None:
-    assert method_settings({**Recipe().model_dump(), **changes}) == settings
-    assert method_settings(changes) == settings  # rows of older versions leave fields out
+    assert settings_of_schema1({**Recipe().model_dump(), **changes}) == settings
+    assert settings_of_schema1(changes) == settings  # rows of older versions leave fields out
+
+
+def test_a_row_of_schema_2_says_its_methods_itself() -> None:
+    row = {"methods": ["my pruning"], "settings": ["half"], "recipe_json": '{"bits": 4}'}
+    assert method_settings(row) == {"my pruning": "half"}
+    assert method_settings({"recipe_json": '{"bits": 4}'}) == {"quantization": "4 bits"}
 
 
 def test_a_row_without_a_recipe_is_read_from_what_was_searched() -> None:

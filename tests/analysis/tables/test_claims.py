@@ -10,13 +10,18 @@ import pytest
 
 from analysis.figures.methods import audit_figure
 from analysis.tables.claims import claim_table
+from lmopt.methods.recipe import Recipe
 
 MakeRows = Callable[..., pd.DataFrame]
 
 
 def claim(rows: pd.DataFrame, objectives: dict[str, str], **changes: Any) -> dict[str, Any]:
-    """What the audit says of the rows' second model, when it was so."""
-    changed = rows.copy()
+    """What the audit says of the second model, when it was so and claimed what its recipe does."""
+    zeros = changes.get("sparsity_measured", 0.0)
+    claimed = Recipe(**json.loads(changes["recipe_json"])).canonical().claim(zeros)
+    shares = {"claimed_weight_share": claimed.size, "claimed_work_share": claimed.work}
+    changed = rows.assign(**dict.fromkeys(shares, 1.0))
+    changes = changes | shares
     for name, value in changes.items():
         changed[name] = changed[name].astype(object)
         changed.loc[changed["trial"].eq(1), name] = value

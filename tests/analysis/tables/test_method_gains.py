@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.figures.methods import product_figure, subset_figure
-from analysis.rows.recipes import method_settings, recipe_of
+from analysis.rows.recipes import method_settings
 from analysis.rows.records import records
 from analysis.tables.method_gains import (
     GAINS,
@@ -37,7 +37,7 @@ def test_one_model_stands_for_each_subset_that_was_tried(
     rows = make_rows(120, rich=True)
     table = subset_table(rows, objectives)
     models = rows[rows["state"].eq("COMPLETE") & rows["kind"].ne("linear")]
-    used = pd.Series([tuple(method_settings(recipe_of(r))) for r in records(models)], models.index)
+    used = pd.Series([tuple(method_settings(r)) for r in records(models)], models.index)
     assert len(table) == used.nunique() and table["models"].sum() == len(models)
     assert table["methods"].map(len).is_monotonic_increasing
     baseline = models.loc[models["method"].eq("baseline").fillna(False), "accuracy_validation"]
@@ -132,7 +132,7 @@ def test_long_settings_stand_apart(make_rows: MakeRows, objectives: dict[str, st
 def test_untried_subsets_are_named() -> None:
     tried = [(), ("distillation",), ("quantization",), ("distillation", "clustering")]
     assert untried_text(tried) == (
-        "Not tried: clustering alone, distillation + quantization, clustering + quantization "
+        "Not tried: clustering alone, distillation + quantization, quantization + clustering "
         "and 1 more."
     )
     assert untried_text([(), ("clustering",)]) == ""

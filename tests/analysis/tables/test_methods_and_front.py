@@ -345,7 +345,10 @@ def test_labels_name_quantity_unit_and_baseline() -> None:
     assert display_of("parameters").axis_label == "Parameters (M)"
     assert display_of("macs").axis_label == "Multiply-accumulates (M)"
     assert format_value("parameters", 29_118_000) == "29.12"
-    assert display_of("param_sparsity").axis_label == "Sparsity (share)"
+    assert display_of("param_sparsity").axis_label == "Sparsity"
+    rows = pd.DataFrame()
+    rows.attrs["shown"] = {"param_sparsity": {"label": "sparsity", "unit": "share"}}
+    assert display_of("param_sparsity", rows).axis_label == "Sparsity (share)"
     assert display_of("param_epochs").axis_label == "Epochs"
     assert format_value("param_sparsity", 0.5) == "0.5"
 

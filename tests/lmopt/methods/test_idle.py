@@ -45,6 +45,9 @@ VALUES: dict[str, list[Any]] = {
     "freeze_embeddings": [False, True],
 }
 SHARES = {"sparsity", "token_dropout", "mixed_share"}
+# A trial's recipe is canonical before anything is made of it. These three must be: what they name
+# would be done, or tried, where a method that they belong to is off.
+CANONICAL_ONLY = {"activation_bits", "rounding", "attention_weight"}
 WEIGHTS = {"hidden_weight", "attention_weight"}
 
 
@@ -126,7 +129,7 @@ def test_idle_fields_leave_the_artifact_as_it_is(
     recipe = Recipe(train_examples=40, batch_size=16, **changes)
     elsewhere = {
         name: next(v for v in values_of(name) if v != Recipe.model_fields[name].default)
-        for name in recipe.idle() - {"device"}
+        for name in recipe.idle() - {"device"} - CANONICAL_ONLY
     }
     assert elsewhere
     hashes = {

@@ -23,6 +23,7 @@ from lmopt.config.task import TaskConfig
 from lmopt.data.dataset import Data, Split
 from lmopt.models.loading import load_classifier
 from lmopt.runtimes.manifest import hash_files, read_manifest
+from lmopt.runtimes.pytorch.runtime import PyTorch
 from sweeps.definition.errors import ConfigError
 from sweeps.disk.retention import kept_rows
 from sweeps.export import export, verify
@@ -249,7 +250,7 @@ def test_a_plain_transformers_folder_has_the_model_s_logits(
 def test_a_format_that_cannot_hold_the_model_says_why(
     finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def narrow(model_folder: Path, folder: Path) -> None:
+    def narrow(model_folder: Path, measured: Any, folder: Path) -> None:
         """Write what a surgery leaves that transformers' configuration cannot say."""
         model = load_classifier(model_folder)
         layer = model.bert.encoder.layer[0]
@@ -259,7 +260,9 @@ def test_a_format_that_cannot_hold_the_model_says_why(
         for path in model_folder.glob("tokenizer*"):
             shutil.copy(path, folder)
 
-    monkeypatch.setattr(export, "write_transformers", narrow)
+    exporter = PyTorch.exporter
+    assert exporter is not None
+    monkeypatch.setattr(PyTorch, "exporter", replace(exporter, write=narrow))
     chosen = choice(finished_run, trial_with(finished_run, bits=32, layers=2))
     with pytest.raises(ConfigError) as refusal:
         take(finished_run, chosen, tmp_path / "x", form="transformers")

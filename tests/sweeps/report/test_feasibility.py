@@ -136,7 +136,7 @@ def test_a_plan_says_a_constraint_with_its_unit(
     monkeypatch.setattr(
         check, "load_sweep", lambda _: parse_sweep({**definition, "constraints": bounds}, source="")
     )
-    monkeypatch.setattr(check, "check_inputs", lambda *_: check.Counts())
+    monkeypatch.setattr(check, "look_at_data", lambda *_: (check.Counts(), None))
     monkeypatch.setattr(check, "_elsewhere", lambda _: {})
     monkeypatch.setattr(check, "model_config", lambda _: {})
     monkeypatch.chdir(tmp_path)

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 from rich.console import Console
-from sweeps.cli.render import status_view
 
 from analysis.rows.table import read_rows, write_row
 from slurm.records import Exit, start_path, write_record
+from sweeps.cli.render_status import status_view
 from sweeps.report.active_time import active_seconds
 from sweeps.report.causes import Cause, common_causes
 from sweeps.report.status import read_status

@@ -39,5 +39,5 @@ def test_a_finished_trial_is_said_by_what_was_done_to_it() -> None:
     whole |= {"recipe_json": json.dumps({"bits": 32}), "param_bits": 32}
     assert trial_line(whole).plain.startswith("  3 bits 32 ")
     long = trial_line({**row, "param_" + "x" * 30: 1}).plain
-    assert long.startswith("  3 lay 0 width 128 clus 4 T 2 tok drop 0.3 xxx…  87.5 %")
+    assert long.startswith("  3 lay 0 width 128 T 2 tok drop 0.3 clus 4 xxx…  87.5 %")
     assert len(long) == len(text) < 80
