@@ -127,7 +127,7 @@ def test_submit_ends_with_the_tables_and_the_paths(outputs: dict[str, str]) -> N
         "6/6 trials",
     ):
         assert said in text  # fmt: skip
-    assert re.search(r"^  4 .*bits \d+", text, re.MULTILINE) and "nan" not in text, text
+    assert re.search(r"^  4 lay \d+ .*×$", text, re.MULTILINE) and "nan" not in text
 
 
 def test_resume_raises_the_total_and_keeps_what_was_there(
