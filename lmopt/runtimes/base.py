@@ -3,12 +3,14 @@
 This module and the `runtime.py` of each runtime import nothing heavy: the command line asks them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lmopt.config.base import Bits
+from lmopt.environment import processor_name
 from lmopt.methods.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ class Usage:
     is_whole: bool = False
 
 
-class Runtime(Protocol):
+class Runtime(ABC):
     """A runtime that artifacts are built for and measured in.
 
     Attributes:
@@ -108,6 +110,16 @@ class Runtime(Protocol):
         A field is refused at any value but its default, whether or not it matters beside the
         others: in a search it may.
         """
+        for name in () if self.takes_plans else PLAN_FIELDS:
+            value, default = getattr(recipe, name), Recipe.model_fields[name].default
+            if value != default:
+                only = "null" if default is None else default
+                return f"{name} must be {only} with runtime.name {self.name}, got {value}"
+        if recipe.bits not in self.bits:
+            *most, last = map(str, self.bits)
+            known = f"{', '.join(most)} or {last}" if most else last
+            return f"bits must be {known} with runtime.name {self.name}, got {recipe.bits}"
+        return None
 
     def processor(self, device: str) -> str:
         """Name of what runs the artifacts on `device`, one of "auto", "cpu" and "cuda".
@@ -115,7 +127,9 @@ class Runtime(Protocol):
         Raises:
             ValueError: There is no such device.
         """
+        return processor_name()
 
+    @abstractmethod
     def build(
         self,
         model_folder: Path,
@@ -131,6 +145,7 @@ class Runtime(Protocol):
         training texts that these two look at.
         """
 
+    @abstractmethod
     def open(
         self, artifact: Path, manifest: "Manifest", threads: int, device: str, shape: Shape | None
     ) -> Session:
@@ -141,7 +156,9 @@ class Runtime(Protocol):
 
     def unreadable(self, folder: Path) -> str | None:
         """Why only lmopt reads a saved model in this runtime's format; None if others do too."""
+        return None
 
+    @abstractmethod
     def usage(
         self,
         files: Sequence[str],
@@ -155,17 +172,3 @@ class Runtime(Protocol):
         With `pad_to_multiple_of`, a model is compiled for texts padded with `pad_id` to such a
         length.
         """
-
-
-def storage_refusal(runtime: Runtime, recipe: Recipe) -> str | None:
-    """`Runtime.refusal` by the runtime's `bits` and `takes_plans`."""
-    for name in () if runtime.takes_plans else PLAN_FIELDS:
-        value, default = getattr(recipe, name), Recipe.model_fields[name].default
-        if value != default:
-            only = "null" if default is None else default
-            return f"{name} must be {only} with runtime.name {runtime.name}, got {value}"
-    if recipe.bits not in runtime.bits:
-        *most, last = map(str, runtime.bits)
-        known = f"{', '.join(most)} or {last}" if most else last
-        return f"bits must be {known} with runtime.name {runtime.name}, got {recipe.bits}"
-    return None

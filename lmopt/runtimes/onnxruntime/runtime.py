@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmopt.config.base import Bits
-from lmopt.environment import processor_name
-from lmopt.methods.recipe import Recipe
-from lmopt.runtimes.base import Exporter, Session, Shape, Usage, storage_refusal
+from lmopt.runtimes.base import Exporter, Runtime, Session, Shape, Usage
 
 if TYPE_CHECKING:
     from lmopt.data.tokens import Batch
@@ -35,7 +33,7 @@ def _open(folder: Path, threads: int) -> Session:
     return open_exported(folder, threads)
 
 
-class OnnxRuntime:
+class OnnxRuntime(Runtime):
     """ONNX Runtime on the CPU."""
 
     name = "onnxruntime"
@@ -47,14 +45,6 @@ class OnnxRuntime:
     pad_to_multiple_of = 0
     export_format = "onnx"
     exporter: Exporter | None = Exporter(held_bits, _write, _open)
-
-    def refusal(self, recipe: Recipe) -> str | None:
-        """See `Runtime.refusal`."""
-        return storage_refusal(self, recipe)
-
-    def processor(self, device: str) -> str:
-        """See `Runtime.processor`."""
-        return processor_name()
 
     def build(
         self,
@@ -76,10 +66,6 @@ class OnnxRuntime:
         from lmopt.runtimes.onnxruntime.session import open_model
 
         return open_model(artifact, manifest, threads)
-
-    def unreadable(self, folder: Path) -> str | None:
-        """See `Runtime.unreadable`."""
-        return None
 
     def usage(
         self,

@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmopt.config.base import BITS, Bits
-from lmopt.environment import processor_name
-from lmopt.methods.recipe import Recipe
-from lmopt.runtimes.base import Exporter, Session, Shape, Usage, storage_refusal
+from lmopt.runtimes.base import Exporter, Runtime, Session, Shape, Usage
 
 if TYPE_CHECKING:
     from lmopt.data.tokens import Batch
@@ -29,7 +27,7 @@ logits = ov.compile_model(model, "CPU"{options})(inputs)[0][0]
 """
 
 
-class OpenVino:
+class OpenVino(Runtime):
     """OpenVINO on the CPU, with NNCF for what depends on activations."""
 
     name = "openvino"
@@ -41,14 +39,6 @@ class OpenVino:
     pad_to_multiple_of = 8
     export_format = "openvino"
     exporter: Exporter | None = None  # Another trial's weights would have other widths in it.
-
-    def refusal(self, recipe: Recipe) -> str | None:
-        """See `Runtime.refusal`."""
-        return storage_refusal(self, recipe)
-
-    def processor(self, device: str) -> str:
-        """See `Runtime.processor`."""
-        return processor_name()
 
     def build(
         self,
@@ -70,10 +60,6 @@ class OpenVino:
         from lmopt.runtimes.openvino.session import open_model
 
         return open_model(artifact, manifest, threads, shape)
-
-    def unreadable(self, folder: Path) -> str | None:
-        """See `Runtime.unreadable`."""
-        return None
 
     def usage(
         self,

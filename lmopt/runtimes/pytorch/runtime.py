@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmopt.config.base import Bits
-from lmopt.environment import processor_name
-from lmopt.methods.recipe import Recipe
-from lmopt.runtimes.base import Exporter, Session, Shape, Usage, storage_refusal
+from lmopt.runtimes.base import Exporter, Runtime, Session, Shape, Usage
 
 if TYPE_CHECKING:
     from lmopt.data.tokens import Batch
@@ -38,7 +36,7 @@ def _open(folder: Path, threads: int) -> Session:
     return open_exported(folder)
 
 
-class PyTorch:
+class PyTorch(Runtime):
     """PyTorch with transformers."""
 
     name = "torch"
@@ -51,10 +49,6 @@ class PyTorch:
     export_format = "transformers"
     exporter: Exporter | None = Exporter(held_bits, _write, _open)
 
-    def refusal(self, recipe: Recipe) -> str | None:
-        """See `Runtime.refusal`."""
-        return storage_refusal(self, recipe)
-
     def processor(self, device: str) -> str:
         """See `Runtime.processor`."""
         if device != "cpu":
@@ -64,7 +58,7 @@ class PyTorch:
 
             if pick_device(device).type == "cuda":
                 return torch.cuda.get_device_name()
-        return processor_name()
+        return super().processor(device)
 
     def build(
         self,

@@ -14,7 +14,7 @@ from analysis.selection.processors import processors, timed_on
 from analysis.tables.methods_and_front import front_table
 from lmopt import environment
 from lmopt.pipeline import timing as pipeline
-from lmopt.runtimes.openvino import runtime
+from lmopt.runtimes import base as runtime
 from sweeps.export import artifacts as remake
 from sweeps.export.reproduce import changed_conditions
 from sweeps.jobs import front_timing as front
